@@ -1,0 +1,24 @@
+"""Where a variant can run: core sets with a thread count, or another execution provider."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """One place that runs one request at a time and owns ``cores`` while it does.
+
+    Two processors that share a core exclude each other. Processors of one ``pool`` share what is loaded:
+    a variant is resident per pool (same runtime, provider and thread count), not per core.
+    """
+
+    name: str
+    kind: str
+    cores: tuple[int, ...]
+    threads: int
+    runtime: str = "onnxruntime"
+    provider: str = "CPUExecutionProvider"
+
+    @property
+    def pool(self) -> str:
+        """Return the key under which loaded variants are shared, e.g. ``onnxruntime/cpu/1``."""
+        return f"{self.runtime}/{self.kind}/{self.threads}"

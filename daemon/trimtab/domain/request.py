@@ -1,0 +1,32 @@
+"""A request for one inference and the goals its caller set."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Prefer(StrEnum):
+    """What the caller would rather have when several candidates meet every goal."""
+
+    VALUE = "value"
+    ACCURACY = "accuracy"
+    ENERGY = "energy"
+    LATENCY = "latency"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One unit of work. Goals left ``None`` come from the policy.
+
+    ``latency_budget_ns`` counts from arrival. ``priority`` follows Triton: 1 is the most urgent class,
+    0 means "the default class". ``variant`` pins one variant by name (empty: trimtab chooses).
+    """
+
+    request_id: str
+    task: str
+    app: str = ""
+    latency_budget_ns: int | None = None
+    min_accuracy_frac: float | None = None
+    max_energy_uj: float | None = None
+    priority: int = 0
+    prefer: Prefer = Prefer.VALUE
+    variant: str = ""

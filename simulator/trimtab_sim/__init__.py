@@ -1,0 +1,1 @@
+"""Drive the daemon's own scheduler in simulated time."""
