@@ -1,6 +1,6 @@
 """Floor 2: what the engine needs from the outside, as protocols. Adapters implement them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -112,11 +112,19 @@ class VariantStore(Protocol):
 class PolicySource(Protocol):
     """Where the policy comes from, and how it changes."""
 
-    def load(self) -> Policy:
-        """Return the policy; raise ``trimtab.policy.errors.PolicyError`` naming file, line and path."""
+    @property
+    def source(self) -> str:
+        """Return where the policy comes from, as an operator would name it."""
 
-    def watch(self, replaced: Callable[[Policy], None], failed: Callable[[Exception], None]) -> Callable[[], None]:
-        """Call ``replaced`` on each valid new version, ``failed`` on each invalid one; return a stop function."""
+    @property
+    def text(self) -> str:
+        """Return the YAML of the last good version."""
+
+    def load(self) -> Policy:
+        """Return the policy now; raise ``trimtab.policy.PolicyError`` naming file, line and path."""
+
+    def poll(self, force: bool = False) -> Policy | None:
+        """Return a new valid version if there is one; raise ``PolicyError`` once per invalid version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +166,16 @@ class Journal(Protocol):
 
     def close(self) -> None:
         """Flush and release; later appends are an error."""
+
+
+class History(Protocol):
+    """Tells the story of a past request."""
+
+    def story(self, request_id: str) -> Story:
+        """Return what happened to a request (empty id: the latest one), with every candidate's verdict.
+
+        Raises ``KeyError`` when the journal does not hold it. May take a second; call it from a thread.
+        """
 
 
 @runtime_checkable

@@ -49,9 +49,13 @@ class RunStage(Command):
 
 @dataclass(frozen=True, slots=True)
 class Finish(Command):
-    """Answer the caller: with the output of exit ``result.exit_index`` when done, else with the reason."""
+    """Answer the caller: with the output of exit ``result.exit_index`` when done, else with the reason.
+
+    ``verdicts`` say why no candidate could serve a rejected request; filled only when explaining.
+    """
 
     result: Result
+    verdicts: tuple[Verdict, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,3 +124,8 @@ class TimerFired(Event):
 @dataclass(frozen=True, slots=True)
 class DrainStarted(Event):
     """Finish what was admitted, admit nothing new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpointed(Event):
+    """The state is being written down: everything derived from it starts afresh, here and in a replay."""

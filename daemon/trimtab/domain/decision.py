@@ -34,6 +34,11 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
+def candidate_name(variant: str, processor: str, exit_rule: str) -> str:
+    """Return ``variant@processor`` and, where the variant has several exits, ``/rule``."""
+    return f"{variant}@{processor}" if exit_rule == "full" else f"{variant}@{processor}/{exit_rule}"
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A variant on a processor under an exit rule, with the profile figures a decision needs.
@@ -59,9 +64,8 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """Return ``variant@processor`` and, where exits differ, ``/rule``."""
-        suffix = "" if self.exit_rule == "full" else f"/{self.exit_rule}"
-        return f"{self.variant}@{self.processor}{suffix}"
+        """Return the name people read: ``variant@processor`` or ``variant@processor/rule``."""
+        return candidate_name(self.variant, self.processor, self.exit_rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +89,12 @@ class Decision:
     """The choice for one request: who serves it, what was predicted, and which goals were given up.
 
     ``finish_ns`` is the predicted completion on the driver's clock, ``latency_ns`` the predicted time from
-    now until then (wait + load + run). ``given_up`` is empty when every goal is expected to be met.
+    now until then (wait or load, then run). ``given_up`` is empty when every goal is expected to be met.
+    ``instead_of`` is the most accurate candidate when another was chosen, ``instead_why`` why it lost.
     """
 
     request_id: str
     task: str
-    candidate: str
     variant: str
     processor: str
     exit_rule: str
@@ -102,18 +106,60 @@ class Decision:
     latency_ns: int
     energy_uj: float
     finish_ns: int
+    budget_ns: int
+    energy_price_per_j: float
     given_up: tuple[Goal, ...]
     policy: str
     rules: tuple[str, ...]
-    summary: str
+    instead_of: str = ""
+    instead_why: Why | None = None
+
+    @property
+    def candidate(self) -> str:
+        """Return the chosen candidate's name."""
+        return candidate_name(self.variant, self.processor, self.exit_rule)
+
+    @property
+    def summary(self) -> str:
+        """Return the reason in one sentence."""
+        text = (
+            f"{self.candidate}: {self.accuracy_frac:.1%} accuracy, {self.latency_ns / 1e6:.2f} of "
+            f"{self.budget_ns / 1e6:.4g} ms, {self.energy_uj / 1e3:.3g} mJ at {self.energy_price_per_j:.3g}/J"
+        )
+        if self.instead_why is not None:
+            text += f"; not {self.instead_of}: {self.instead_why.value}"
+        if self.given_up:
+            text += f"; gave up {', '.join(goal.value for goal in self.given_up)}"
+        return text
+
+
+class Cause(StrEnum):
+    """Why a request ended without an answer."""
+
+    NONE = ""
+    DRAINING = "draining"
+    NOT_READY = "not ready"
+    UNKNOWN_TASK = "unknown task"
+    UNKNOWN_VARIANT = "unknown variant"
+    GOALS = "no candidate meets the goals"
+    RESERVE = "the battery is at its reserve"
+    OVERLOAD = "overload"
+    DEADLINE = "the deadline passed"
+    CALLER = "the caller went away"
+    INPUT = "the input could not be processed"
+    VARIANT = "the variant failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a request ended, with what really happened: all durations measured by the driver."""
+    """How a request ended, with what really happened: all durations measured by the driver.
+
+    ``queue_ns`` runs from arrival to the first stage, without the part spent on a load.
+    """
 
     request_id: str
     outcome: Outcome
+    cause: Cause = Cause.NONE
     reason: str = ""
     variant: str = ""
     processor: str = ""

@@ -19,6 +19,7 @@ class Request:
 
     ``latency_budget_ns`` counts from arrival. ``priority`` follows Triton: 1 is the most urgent class,
     0 means "the default class". ``variant`` pins one variant by name (empty: trimtab chooses).
+    ``batch`` is the number of samples; profiles are for one, latency and energy are taken as proportional.
     """
 
     request_id: str
@@ -30,3 +31,4 @@ class Request:
     priority: int = 0
     prefer: Prefer = Prefer.VALUE
     variant: str = ""
+    batch: int = 1

@@ -16,7 +16,8 @@ from trimtab.ports import Array, Story, StoredFamily
 class Call:
     """One inference as a caller asked for it; goals left ``None`` come from the policy.
 
-    ``tensors`` maps input names to arrays that already match the task's specification.
+    ``tensors`` maps input names to arrays that already match the task's specification; their first
+    dimension is the ``batch``.
     """
 
     task: str
@@ -29,6 +30,7 @@ class Call:
     priority: int = 0
     prefer: Prefer = Prefer.VALUE
     variant: str = ""
+    batch: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,53 @@
+"""Turn profiles into candidates: every variant on every processor under every exit rule."""
+
+from collections.abc import Iterable, Sequence
+
+from trimtab.domain.decision import Candidate
+from trimtab.domain.family import ExitRule, Family, Profile
+from trimtab.domain.processor import Processor
+
+
+def build_candidates(
+    family: Family, profiles: Iterable[Profile], processors: Sequence[Processor]
+) -> tuple[Candidate, ...]:
+    """Return all candidates of a family, ordered by variant and processor as these are listed."""
+    known = {(p.variant, p.processor): p for p in profiles}
+    found: list[Candidate] = []
+    for variant in family.variants:
+        for processor in processors:
+            profile = known.get((variant.name, processor.name))
+            if profile is not None and len(profile.stage_latency_ns) == len(variant.stages):
+                found.extend(_candidate(profile, rule) for rule in variant.exit_rules)
+    return tuple(found)
+
+
+def _candidate(profile: Profile, rule: ExitRule) -> Candidate:
+    latency, energy = _cumulative(profile.stage_latency_ns), _cumulative(profile.stage_energy_uj)
+    return Candidate(
+        variant=profile.variant,
+        processor=profile.processor,
+        exit_rule=rule.name,
+        threshold=rule.threshold,
+        share_frac=rule.share_frac,
+        accuracy_frac=rule.accuracy_frac,
+        latency_ns=tuple(int(x) for x in latency),
+        energy_uj=energy,
+        latency_spread=profile.latency_spread,
+        expected_latency_ns=round(_expected(rule.share_frac, latency)),
+        expected_energy_uj=_expected(rule.share_frac, energy),
+        load_ns=profile.load_ns,
+        load_energy_uj=profile.load_energy_uj,
+        resident_bytes=profile.resident_bytes,
+    )
+
+
+def _cumulative(values: Iterable[float]) -> tuple[float, ...]:
+    total, out = 0.0, []
+    for value in values:
+        total += value
+        out.append(total)
+    return tuple(out)
+
+
+def _expected(share: Sequence[float], cost: Sequence[float]) -> float:
+    return sum(s * c for s, c in zip(share, cost, strict=True))

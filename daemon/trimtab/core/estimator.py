@@ -1,0 +1,54 @@
+"""How much slower than its profile a processor is now, and how sure we are.
+
+Log-domain Kalman filter, one per processor (ALERT, ATC'20, with two changes: a factor per processor
+instead of one for the device, and an observation noise calibrated from residuals instead of fixed).
+"""
+
+from math import exp, log, sqrt
+
+from trimtab.core.state import Estimate
+from trimtab.domain.quantities import NS_PER_S
+
+DRIFT_PER_S = 1e-3
+"""Variance that one second without an observation adds: unused processors become uncertain."""
+MAX_VARIANCE = 0.25
+NOISE_GAIN = 0.05
+MIN_NOISE = 1e-4
+OUTLIER_SIGMAS = 3.0
+OPENING_STREAK = 3
+"""So many outliers in a row on one side are a new regime, fewer are accidents."""
+
+
+def variance_at(estimate: Estimate, now_ns: int) -> float:
+    """Return the variance of the slow-down's mean, grown since the last observation."""
+    idle_s = max(0, now_ns - estimate.updated_ns) / NS_PER_S
+    return min(MAX_VARIANCE, estimate.variance + DRIFT_PER_S * idle_s)
+
+
+def slowdown(estimate: Estimate) -> float:
+    """Return the median factor by which runs take longer than profiled."""
+    return exp(estimate.mean)
+
+
+def observe(estimate: Estimate, profile_ns: int, measured_ns: int, now_ns: int) -> None:
+    """Update the filter with one run. Accidents are clipped; a streak of them opens the filter."""
+    residual = log(max(1, measured_ns) / max(1, profile_ns)) - estimate.mean
+    variance = variance_at(estimate, now_ns)
+    limit = OUTLIER_SIGMAS * sqrt(variance + estimate.noise)
+    if abs(residual) <= limit:
+        estimate.streak = 0
+    else:
+        side = 1 if residual > 0 else -1
+        estimate.streak = estimate.streak + side if estimate.streak * side >= 0 else side
+        if abs(estimate.streak) >= OPENING_STREAK:
+            variance = MAX_VARIANCE
+            estimate.streak = 0
+        else:
+            residual = side * limit
+    gain = variance / (variance + estimate.noise)
+    surprise = max(MIN_NOISE, residual * residual * (1.0 - gain))
+    estimate.mean += gain * residual
+    estimate.variance = (1.0 - gain) * variance + 1e-5
+    estimate.noise += NOISE_GAIN * (surprise - estimate.noise)
+    estimate.observations += 1
+    estimate.updated_ns = now_ns

@@ -1,0 +1,46 @@
+"""What must hold after every event; run after each step in tests and simulation, sampled on the device."""
+
+from trimtab.core.queueing import resources
+from trimtab.core.residency import last_resort_key
+from trimtab.core.state import Holding, Phase, State
+
+
+def check(state: State) -> None:
+    """Raise ``AssertionError`` naming the first invariant that does not hold."""
+    _queue(state)
+    _processors(state)
+    _residences(state)
+    assert not (state.drained and state.live), "drained with requests in flight"
+
+
+def _queue(state: State) -> None:
+    assert state.queue == sorted(state.queue), "the queue is out of order"
+    queued = {entry[3] for entry in state.queue}
+    assert len(queued) == len(state.queue), "a request is queued twice"
+    waiting = {k for k, live in state.live.items() if live.phase in (Phase.QUEUED, Phase.LOADING)}
+    assert queued == waiting, f"queue and phases differ: {queued ^ waiting}"
+    bound = 2 * state.policy.queue_limit * max(1, len(state.processors)) + len(state.live)
+    assert len(state.queue) <= bound, "the queue is over its limit"
+
+
+def _processors(state: State) -> None:
+    busy = [r for name in state.running for r in resources(state.processors[name])]
+    assert len(busy) == len(set(busy)), f"a core runs two requests: {sorted(busy)}"
+    ids = sorted(o.request_id for o in state.running.values())
+    runs = sorted(k for k, x in state.live.items() if x.phase in (Phase.RUNNING, Phase.ABANDONED))
+    assert ids == runs, f"occupied processors {ids} and running requests {runs} differ"
+
+
+def _residences(state: State) -> None:
+    users = dict.fromkeys(state.residences, 0)
+    for live in state.live.values():
+        assert live.residence in users, f"{live.request.request_id} counts on {live.residence}, not there"
+        users[live.residence] += 1
+        holding = state.residences[live.residence].holding
+        assert holding is not Holding.EVICTING, f"{live.residence} leaves under a request"
+        assert live.phase is Phase.LOADING or holding is Holding.RESIDENT, f"{live.residence} is not loaded"
+    for key, residence in state.residences.items():
+        assert residence.users == users[key], f"{key} has {residence.users} users, not {users[key]}"
+    for task in state.families:
+        key = last_resort_key(state, task)
+        assert not key or key in state.residences or key in state.rests, f"last resort {key} is gone"

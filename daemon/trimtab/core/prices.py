@@ -1,0 +1,122 @@
+"""The price of energy: what one more joule is worth, from the battery, its horizon and the demand.
+
+The requests expected until the horizon and the energy left above the reserve make a fractional
+multiple-choice knapsack: each task's candidates form a concave hull of accuracy over energy, the budget
+buys hull segments from the steepest down, and the slope of the segment it runs out in is the LP's dual.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp
+
+from trimtab.core.state import Demand, Energy
+from trimtab.domain.device import DeviceState
+from trimtab.domain.policy import BatteryGoal
+from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
+
+DEMAND_MEMORY_S = 30.0
+BACKGROUND_MEMORY_S = 30.0
+DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """One task's demand until the horizon and what it can be served with: (energy J, utility) points."""
+
+    requests: float
+    offers: tuple[tuple[float, float], ...]
+
+
+def note_arrival(demand: Demand, now_ns: int) -> None:
+    """Count one arrival."""
+    if demand.weight == 0.0:
+        demand.first_ns = now_ns
+    demand.weight = 1.0 + demand.weight * exp((demand.last_ns - now_ns) / NS_PER_S / DEMAND_MEMORY_S)
+    demand.last_ns = now_ns
+
+
+def rate_per_s(demand: Demand, now_ns: int) -> float:
+    """Return the present arrival rate, corrected for the short time observed so far."""
+    age_s = max(1.0, (now_ns - demand.first_ns) / NS_PER_S)
+    weight = demand.weight * exp((demand.last_ns - now_ns) / NS_PER_S / DEMAND_MEMORY_S)
+    return weight / (DEMAND_MEMORY_S * (1.0 - exp(-age_s / DEMAND_MEMORY_S)))
+
+
+def note_reading(energy: Energy, device: DeviceState, now_ns: int) -> None:
+    """Learn the device's own drain from what the battery lost beyond what we used.
+
+    A reading that has not changed extends the interval: gauges are coarse.
+    """
+    frac, capacity_j = device.battery_frac, device.battery_capacity_j
+    if frac is None or capacity_j is None or frac == energy.reading_frac:
+        return
+    elapsed_s = (now_ns - energy.since_ns) / NS_PER_S
+    if energy.reading_frac >= 0.0 and elapsed_s > 0.0 and not device.charging and frac < energy.reading_frac:
+        lost_uj = (energy.reading_frac - frac) * capacity_j * UJ_PER_J
+        seen_mw = max(0.0, lost_uj - energy.own_uj) / elapsed_s / 1e3
+        keep = exp(-elapsed_s / BACKGROUND_MEMORY_S)
+        energy.background_weight = keep * energy.background_weight + (1.0 - keep)
+        energy.background_mw += (1.0 - keep) / energy.background_weight * (seen_mw - energy.background_mw)
+    energy.reading_frac, energy.since_ns, energy.own_uj = frac, now_ns, 0.0
+
+
+def energy_left_j(energy: Energy, device: DeviceState, reserve_frac: float, now_ns: int) -> float | None:
+    """Return joules above the reserve, less what was used since the last reading; ``None`` when unknown."""
+    if device.battery_frac is None or device.battery_capacity_j is None:
+        return None
+    above_j = (device.battery_frac - reserve_frac) * device.battery_capacity_j
+    drained_j = energy.background_mw / 1e3 * (now_ns - energy.since_ns) / NS_PER_S
+    return above_j - energy.own_uj / UJ_PER_J - drained_j
+
+
+def horizon_left_s(
+    goal: BatteryGoal, device: DeviceState, device_at_ns: int, policy_since_ns: int, now_ns: int
+) -> float | None:
+    """Return seconds until the horizon; ``None`` without one or once a duration has passed."""
+    if goal.last_for_ns is not None:
+        left_ns = policy_since_ns + goal.last_for_ns - now_ns
+        return left_ns / NS_PER_S if left_ns > 0 else None
+    if goal.last_until_s is not None:
+        local_s = device.local_time_s + (now_ns - device_at_ns) / NS_PER_S
+        return (goal.last_until_s - local_s) % DAY_S
+    return None
+
+
+def energy_price(markets: Sequence[Market], budget_j: float) -> float:
+    """Return the LP's dual: utility per joule at which the expected requests use up ``budget_j``.
+
+    Zero when the budget buys the best for everyone; the steepest slope when it cannot buy even the cheapest.
+    """
+    segments: list[tuple[float, float]] = []
+    for market in markets:
+        hull = concave_hull(market.offers)
+        if hull:
+            budget_j -= market.requests * hull[0][0]
+        for (e0, u0), (e1, u1) in zip(hull, hull[1:], strict=False):
+            segments.append(((u1 - u0) / (e1 - e0), market.requests * (e1 - e0)))
+    segments.sort(reverse=True)
+    if not segments:
+        return 0.0
+    if budget_j < 0.0:
+        return segments[0][0] * 1.001
+    for slope, cost_j in segments:
+        budget_j -= cost_j
+        if budget_j < 0.0:
+            return slope
+    return 0.0
+
+
+def concave_hull(offers: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the upper concave hull of (energy, utility) points from the cheapest to the most useful."""
+    hull: list[tuple[float, float]] = []
+    for energy, utility in sorted(offers, key=lambda offer: (offer[0], -offer[1])):
+        if hull and utility <= hull[-1][1]:
+            continue
+        while len(hull) >= 2 and _bends_up(hull[-2], hull[-1], (energy, utility)):
+            hull.pop()
+        hull.append((energy, utility))
+    return hull
+
+
+def _bends_up(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
+    return (b[1] - a[1]) * (c[0] - b[0]) <= (c[1] - b[1]) * (b[0] - a[0])

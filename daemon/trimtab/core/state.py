@@ -1,0 +1,158 @@
+"""All that the scheduler remembers, as plain data: it can be written to a journal and read back."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from trimtab.domain.decision import Candidate, Decision
+from trimtab.domain.device import DeviceState
+from trimtab.domain.family import Family, Profile
+from trimtab.domain.policy import Goal, Policy, Settings
+from trimtab.domain.processor import Processor
+from trimtab.domain.request import Request
+
+
+class Phase(StrEnum):
+    """Where a request in flight stands; ``core.lifecycle`` holds the legal transitions."""
+
+    NEW = "new"
+    QUEUED = "queued"
+    LOADING = "loading"
+    RUNNING = "running"
+    ABANDONED = "abandoned"
+
+
+class Holding(StrEnum):
+    """Where a variant's memory stands."""
+
+    LOADING = "loading"
+    RESIDENT = "resident"
+    EVICTING = "evicting"
+
+
+@dataclass(slots=True)
+class Residence:
+    """A variant in (or on its way into or out of) memory. ``users`` are requests that count on it."""
+
+    task: str
+    variant: str
+    pool: str
+    holding: Holding
+    resident_bytes: int
+    ready_ns: int
+    last_used_ns: int
+    users: int = 0
+    uses: int = 0
+
+
+@dataclass(slots=True)
+class Live:
+    """A request in flight. ``rank`` is its place in the queue: (class, deadline, seq)."""
+
+    request: Request
+    seq: int
+    phase: Phase
+    arrived_ns: int
+    deadline_ns: int
+    settings: Settings
+    rules: tuple[str, ...]
+    policy: str
+    rank: tuple[int, int, int] = (0, 0, 0)
+    candidate: Candidate | None = None
+    residence: str = ""
+    decision: Decision | None = None
+    given_up: tuple[Goal, ...] = ()
+    attempts: int = 0
+    stage: int = -1
+    queued_ns: int = 0
+    load_ns: int = 0
+    started_ns: int = 0
+    dispatched_ns: int = 0
+    expires_ns: int = 0
+    run_ns: int = 0
+    energy_uj: float = 0.0
+
+
+@dataclass(slots=True)
+class Occupation:
+    """What a processor is doing, and until when as far as is known."""
+
+    request_id: str
+    dispatched_ns: int
+    expected_end_ns: int
+
+
+@dataclass(slots=True)
+class Estimate:
+    """The log-domain slow-down filter of one processor: ln(latency / profile) ~ N(mean, variance + noise)."""
+
+    mean: float = 0.0
+    variance: float = 0.04
+    noise: float = 0.01
+    streak: int = 0
+    observations: int = 0
+    updated_ns: int = 0
+
+
+@dataclass(slots=True)
+class Demand:
+    """Exponentially forgotten arrivals of one task."""
+
+    weight: float = 0.0
+    first_ns: int = 0
+    last_ns: int = 0
+
+
+@dataclass(slots=True)
+class Rest:
+    """A variant in a pool that failed: ignored until ``until_ns``, longer each time."""
+
+    failures: int
+    until_ns: int
+
+
+@dataclass(slots=True)
+class Energy:
+    """The battery's account between two readings, and the device's own drain learned from it."""
+
+    own_uj: float = 0.0
+    total_uj: float = 0.0
+    since_ns: int = 0
+    reading_frac: float = -1.0
+    background_mw: float = 0.0
+    background_weight: float = 0.0
+    price_per_j: float = 0.0
+    priced_ns: int = 0
+    priced_arrivals: int = 0
+
+
+@dataclass(slots=True)
+class State:
+    """The scheduler's whole memory. Dictionaries keep insertion order, which events determine."""
+
+    processors: dict[str, Processor] = field(default_factory=dict)
+    families: dict[str, Family] = field(default_factory=dict)
+    profiles: dict[str, tuple[Profile, ...]] = field(default_factory=dict)
+    policy: Policy = field(default_factory=lambda: Policy(name="default"))
+    policy_since_ns: int = 0
+    device: DeviceState = field(default_factory=DeviceState)
+    device_at_ns: int = 0
+    memory_limit_bytes: int = 1 << 62
+    residences: dict[str, Residence] = field(default_factory=dict)
+    live: dict[str, Live] = field(default_factory=dict)
+    queue: list[tuple[int, int, int, str]] = field(default_factory=list)
+    running: dict[str, Occupation] = field(default_factory=dict)
+    estimates: dict[str, Estimate] = field(default_factory=dict)
+    demand: dict[str, Demand] = field(default_factory=dict)
+    rests: dict[str, Rest] = field(default_factory=dict)
+    wishes: dict[str, int] = field(default_factory=dict)
+    energy: Energy = field(default_factory=Energy)
+    overhead_ns: float = 200_000.0
+    arrivals: int = 0
+    timer_ns: int | None = None
+    draining: bool = False
+    drained: bool = False
+
+
+def residence_key(task: str, variant: str, pool: str) -> str:
+    """Return the key of a variant's memory in ``State.residences`` and ``State.rests``."""
+    return f"{task}/{variant}@{pool}"

@@ -1,0 +1,36 @@
+"""Threads that block so that the event loop does not: one per processor, and one for loads."""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from os import sched_setaffinity
+from queue import SimpleQueue
+
+Job = Callable[[], None]
+
+
+class Worker:
+    """Runs jobs one after the other on its own thread, pinned to ``cores`` when there are any."""
+
+    def __init__(self, name: str, cores: tuple[int, ...] = ()) -> None:
+        """Start the thread."""
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._cores = cores
+        self._thread = threading.Thread(target=self._work, name=f"trimtab-{name}", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Run ``job`` after those before it. A job must not raise."""
+        self._jobs.put(job)
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Let queued jobs finish, then end the thread."""
+        self._jobs.put(None)
+        self._thread.join(timeout_s)
+
+    def _work(self) -> None:
+        if self._cores:
+            with suppress(OSError):  # a cpuset may forbid it: the run is right all the same
+                sched_setaffinity(threading.get_native_id(), self._cores)
+        while (job := self._jobs.get()) is not None:
+            job()
