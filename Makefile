@@ -24,12 +24,11 @@ test: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy daemon models simulator tests benchmarks examples
+	$(BIN)/mypy daemon models simulator tests benchmarks examples proto
 	$(BIN)/lint-imports
 
 stubs: $(VENV)/.dev
-	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=daemon --pyi_out=daemon --grpc_python_out=daemon \
-	  proto/open_inference/grpc_predict_v2.proto proto/trimtab/control/v1/control.proto
+	$(BIN)/python proto/generate.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage
