@@ -172,8 +172,8 @@ class Inference(Protocol):
     def policy(self) -> PolicyText:
         """Return the policy in force."""
 
-    def validate_policy(self, yaml: str) -> Policy:
+    async def validate_policy(self, yaml: str) -> Policy:
         """Parse and check without using it; raise ``PolicyError``."""
 
-    def set_policy(self, yaml: str) -> Policy:
+    async def set_policy(self, yaml: str) -> Policy:
         """Put a policy in force until the next reload or restart; raise ``PolicyError`` and keep the old one."""

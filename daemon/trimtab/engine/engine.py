@@ -5,6 +5,7 @@ scheduler runs on the event loop's thread. Runs and loads happen on worker threa
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -46,6 +47,8 @@ from trimtab.ports import (
     Tensors,
 )
 from trimtab.strategies import strategy_named
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT_NS = 60 * NS_PER_S
 """The device's state is told to the scheduler at least so often, changed or not: time-of-day rules need it."""
@@ -372,18 +375,19 @@ class Engine:
         self._device = device
         if changed or self._parts.clock.now_ns() - self._device_told_ns >= HEARTBEAT_NS:
             self._tell_device()
-        self._poll_policy(force=reload_policy)
+        await self._poll_policy(force=reload_policy)
 
     def _tell_device(self) -> None:
         self._device_told_ns = self._parts.clock.now_ns()
         self._post(ev.DeviceChanged(self._device))
 
-    def _poll_policy(self, *, force: bool = False) -> None:
+    async def _poll_policy(self, *, force: bool = False) -> None:
         source = self._parts.policies
         try:
-            policy = source.poll(force=force)
+            policy = await asyncio.to_thread(source.poll, force)
         except PolicyError as error:
             self._reload_error = str(error)
+            log.error("the policy stays as it was: %s", error)
             return
         if policy is not None:
             self._use_policy(PolicyText(policy, source.text, source.source))
@@ -445,13 +449,13 @@ class Engine:
         """Return the policy in force."""
         return self._policy
 
-    def validate_policy(self, yaml: str) -> Policy:
+    async def validate_policy(self, yaml: str) -> Policy:
         """Parse and check without using it; raise ``PolicyError``."""
-        return load_policy(yaml, "<request>")
+        return await asyncio.to_thread(load_policy, yaml, "<request>")
 
-    def set_policy(self, yaml: str) -> Policy:
+    async def set_policy(self, yaml: str) -> Policy:
         """Put a policy in force until the next reload or restart; raise ``PolicyError`` and keep the old one."""
-        policy = self.validate_policy(yaml)
+        policy = await self.validate_policy(yaml)
         self._use_policy(PolicyText(policy, yaml, "<request>"))
         return policy
 
