@@ -1,0 +1,1 @@
+"""Floor 5: ``trimtab demo``, the main job shown end to end on real images over a real socket."""
