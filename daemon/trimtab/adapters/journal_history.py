@@ -32,7 +32,9 @@ class JournalHistory:
             entries = reader.request_entries(wanted) if wanted else ()
             session = reader.request_session(wanted) if wanted else None
             if wanted is None or session is None or not entries:
-                raise KeyError(f"the journal holds no request {request_id!r}" if request_id else "no request yet")
+                raise KeyError(
+                    f"the journal holds no request {request_id!r}" if request_id else "no request yet"
+                )
             return Story(wanted, entries, self._verdicts(reader, session, wanted, entries))
 
     def _verdicts(
@@ -60,5 +62,3 @@ def _told(commands: tuple[Command, ...], request_id: str) -> list[tuple[Verdict,
             case Finish() if command.result.request_id == request_id and command.verdicts:
                 found.append(command.verdicts)
     return found
-
-

@@ -1,5 +1,8 @@
 """Events, commands and scheduler state as JSON bytes and back: strict, and the same bytes every time.
 
+Fields come in the order of their class and dictionaries keep theirs, since the scheduler relies on it; sets
+have no order and must not occur.
+
 An item's type name is stored beside its body, so that a body holds nothing but the dataclass's fields.
 Fields that are missing take their defaults (an older journal stays readable); unknown fields, wrong types
 and truncated bodies raise one error that names the type and the path inside it.
@@ -42,7 +45,15 @@ def _registry() -> dict[str, type[Any]]:
 TYPES: dict[str, type[Any]] = _registry()
 """Every event and command by type name, sorted."""
 
-_encoder = msgspec.json.Encoder(order="deterministic")
+
+def _plain(value: object) -> object:
+    """Return a scalar of another library (numpy's have ``item``) as Python's; raise ``TypeError``."""
+    if callable(item := getattr(value, "item", None)):
+        return item()
+    raise TypeError(f"objects of type {type(value).__name__} cannot be stored")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_plain)
 
 
 def encode(item: Event | Command) -> tuple[str, bytes]:
@@ -50,7 +61,10 @@ def encode(item: Event | Command) -> tuple[str, bytes]:
     name = type(item).__name__
     if TYPES.get(name) is not type(item):
         raise CodecError(f"{name}: not a known event or command")
-    return name, encode_value(item)
+    body = encode_value(item)
+    if b"null" in body:  # JSON has no infinity or NaN; msgspec writes null for them
+        _refuse_non_finite(msgspec.to_builtins(item, str_keys=True, enc_hook=_plain), name, "$")
+    return name, body
 
 
 def decode(name: str, body: bytes) -> Event | Command:
@@ -62,14 +76,14 @@ def decode(name: str, body: bytes) -> Event | Command:
 
 
 def encode_value(value: object) -> bytes:
-    """Return any dataclass (or plain value) as deterministic JSON; raise ``CodecError``."""
+    """Return any dataclass (or plain value) as deterministic JSON; raise ``CodecError``.
+
+    Floats must be finite. For speed that is checked only when reading back, and in ``encode``.
+    """
     try:
-        body = _encoder.encode(value)
+        return _encoder.encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise CodecError(f"{type(value).__name__}: {error}") from error
-    if b"null" in body:  # JSON has no infinity or NaN; msgspec writes null for them
-        _refuse_non_finite(msgspec.to_builtins(value, str_keys=True), type(value).__name__, "$")
-    return body
 
 
 def decode_value(cls: type[T], body: bytes) -> T:

@@ -20,5 +20,12 @@ class Processor:
 
     @property
     def pool(self) -> str:
-        """Return the key under which loaded variants are shared, e.g. ``onnxruntime/cpu/1``."""
-        return f"{self.runtime}/{self.kind}/{self.threads}"
+        """Return the key under which loaded variants are shared, e.g. ``onnxruntime/cpu/1``.
+
+        One-thread sessions run on whichever core calls them; wider ones have threads of their own on their
+        cores, and other providers hold their own copy, so these are shared with nobody.
+        """
+        if self.provider != "CPUExecutionProvider":
+            return f"{self.runtime}/{self.name}"
+        cores = f":{'-'.join(map(str, (self.cores[0], self.cores[-1])))}" if self.threads > 1 and self.cores else ""
+        return f"{self.runtime}/{self.kind}/{self.threads}{cores}"
