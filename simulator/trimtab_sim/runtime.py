@@ -1,0 +1,166 @@
+"""What executes variants in simulated time: from their profiles, or for real with measured times.
+
+The driver asks a ``SimulatedRuntime`` how long a load or run takes and what it costs, and lets that much
+simulated time pass. A ``trimtab.ports.RuntimeFailure`` it raises becomes the event that the daemon would see.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from trimtab.domain.decision import Decision, Outcome, Result
+from trimtab.domain.family import ExitRule, Family, Profile
+from trimtab.domain.processor import Processor
+from trimtab.ports import RuntimeFailure
+from trimtab_sim.arrivals import Arrival
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """What making a variant resident took."""
+
+    load_ns: int
+    resident_bytes: int
+    energy_uj: float
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What running one stage took, and the confidence (max softmax, 0..1) at its exit."""
+
+    run_ns: int
+    energy_uj: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One stage to run for an arrival, as its decision says."""
+
+    arrival: Arrival
+    decision: Decision
+    processor: Processor
+    stage: int
+
+
+class SimulatedRuntime(Protocol):
+    """Executes variants; ``now_ns`` is simulated time."""
+
+    def load(self, task: str, variant: str, processor: Processor, now_ns: int) -> Loading:
+        """Make a variant resident in the processor's pool; raise ``RuntimeFailure``."""
+
+    def evict(self, task: str, variant: str, pool: str, now_ns: int) -> int:
+        """Give a variant's memory back and return how many ns that took."""
+
+    def run(self, run: Run, now_ns: int) -> Running:
+        """Run one stage; raise ``RuntimeFailure``."""
+
+    def judge(self, arrival: Arrival, decision: Decision | None, result: Result) -> bool | None:
+        """Return whether a request that ended was answered correctly (``None``: unknown), and forget it."""
+
+    def close(self) -> None:
+        """Release what is held."""
+
+
+Contention = Callable[[str, int], float]
+"""The factor by which a processor (by name) is slower than profiled at a moment (ns)."""
+
+
+def _none(_processor: str, _now_ns: int) -> float:
+    return 1.0
+
+
+class ModelledRuntime:
+    """Takes times, energy and memory from profiles, with lognormal noise and contention on top.
+
+    Energy is the profile's power times the simulated duration. At each exit a request leaves with the
+    probability that makes the rule's ``share_frac`` come true. A sample is as hard for every variant: it is
+    answered correctly when its difficulty, uniform in 0..1 and a function of seed and sample alone, lies
+    below the accuracy where it left (the rule's own if it left by confidence or at the end, that of the
+    exit if it was cut short). So strategies are compared on the same draw of samples.
+    """
+
+    def __init__(
+        self,
+        families: Iterable[Family],
+        profiles: Mapping[str, Iterable[Profile]],
+        seed: int = 0,
+        contention: Contention = _none,
+    ) -> None:
+        """Model these families with the profiles of each task; the same seed gives the same run."""
+        self._rules = {
+            (family.task, variant.name, rule.name): rule
+            for family in families
+            for variant in family.variants
+            for rule in variant.exit_rules
+        }
+        self._profiles = {
+            (task, profile.variant, profile.processor): profile
+            for task, some in profiles.items()
+            for profile in some
+        }
+        self._rng = random.Random(seed)  # noqa: S311  a simulation, not a secret
+        self._seed = seed
+        self._contention = contention
+
+    def load(self, task: str, variant: str, processor: Processor, now_ns: int) -> Loading:
+        """Take the profile's load with noise and contention."""
+        profile = self._profile(task, variant, processor.name)
+        factor = self._factor(profile, now_ns)
+        load_ns = max(1, round(profile.load_ns * factor))
+        return Loading(load_ns, profile.resident_bytes, profile.load_energy_uj * factor)
+
+    def evict(self, task: str, variant: str, pool: str, now_ns: int) -> int:
+        """Take no time."""
+        del task, variant, pool, now_ns
+        return 0
+
+    def run(self, run: Run, now_ns: int) -> Running:
+        """Take the profile's stage with noise and contention, in proportion to the batch."""
+        task, batch = run.arrival.request.task, run.arrival.request.batch
+        profile = self._profile(task, run.decision.variant, run.processor.name)
+        factor = self._factor(profile, now_ns) * batch
+        run_ns = max(1, round(profile.stage_latency_ns[run.stage] * factor))
+        rule = self._rules[task, run.decision.variant, run.decision.exit_rule]
+        return Running(run_ns, profile.stage_energy_uj[run.stage] * factor, self._confidence(rule, run.stage))
+
+    def judge(self, arrival: Arrival, decision: Decision | None, result: Result) -> bool | None:
+        """Compare the sample's difficulty with the accuracy where it left."""
+        if result.outcome is not Outcome.DONE or decision is None:
+            return None
+        rule = self._rules[arrival.request.task, decision.variant, decision.exit_rule]
+        last = len(rule.share_frac) - 1
+        by_rule = result.exit_index == last or result.confidence >= rule.threshold
+        accuracy = rule.accuracy_frac[last if by_rule else result.exit_index]
+        return difficulty(self._seed, arrival.sample) < accuracy
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+    def _profile(self, task: str, variant: str, processor: str) -> Profile:
+        try:
+            return self._profiles[task, variant, processor]
+        except KeyError:
+            raise RuntimeFailure(f"no profile of {task}/{variant} on {processor}") from None
+
+    def _factor(self, profile: Profile, now_ns: int) -> float:
+        return self._rng.lognormvariate(0.0, profile.latency_spread) * self._contention(
+            profile.processor, now_ns
+        )
+
+    def _confidence(self, rule: ExitRule, stage: int) -> float:
+        """Draw a confidence at or above the threshold with the probability of leaving here."""
+        left, draw = sum(rule.share_frac[stage:]), self._rng.random()
+        leaves = self._rng.random() * left < rule.share_frac[stage]
+        threshold = min(rule.threshold, 1.0)
+        return threshold + (1.0 - threshold) * draw if leaves else threshold * draw
+
+
+def difficulty(seed: int, sample: int) -> float:
+    """Return a number uniform in 0..1 that depends on seed and sample alone (splitmix64)."""
+    mask = (1 << 64) - 1
+    x = (seed * 0xD1342543DE82EF95 + (sample + 1) * 0x9E3779B97F4A7C15) & mask
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & mask
+    return ((x ^ (x >> 31)) >> 11) / (1 << 53)

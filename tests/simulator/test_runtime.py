@@ -1,0 +1,76 @@
+from dataclasses import replace
+from statistics import median, stdev
+
+import pytest
+
+from trimtab.domain.decision import Decision, Outcome, Result
+from trimtab.domain.quantities import NS_PER_MS
+from trimtab.domain.request import Request
+from trimtab.ports import RuntimeFailure
+from trimtab_sim import Arrival, ModelledRuntime, World
+from trimtab_sim.runtime import Run, difficulty
+
+
+def decided(variant: str, exit_rule: str = "full") -> Decision:
+    return Decision(
+        "r1", "tiny", variant, "cpu:0", exit_rule, 0.0, 0.9, 1.0, 0, 0, 1, 1.0, 1, 1, 0.0, (), "p", ()
+    )
+
+
+def make(world: World, seed: int = 1) -> ModelledRuntime:
+    return ModelledRuntime(world.families, world.profiles, seed, lambda name, ns: 1.0 if ns < 100 else 2.0)
+
+
+def run_of(world: World, decision: Decision, *, stage: int = 0, batch: int = 1) -> Run:
+    return Run(Arrival(0, Request("r1", "tiny", batch=batch)), decision, world.processors[0], stage)
+
+
+def test_latency_scatters_around_the_profile_with_contention_and_batch(world: World) -> None:
+    runtime, run = make(world), run_of(world, decided("large"))
+    times = [runtime.run(run, now_ns=0).run_ns for _ in range(2000)]
+    assert median(times) == pytest.approx(3 * NS_PER_MS, rel=0.02)
+    assert stdev(times) == pytest.approx(0.1 * 3 * NS_PER_MS, rel=0.1)
+    slowed = [runtime.run(run_of(world, decided("large"), batch=3), now_ns=100) for _ in range(2000)]
+    assert median(ran.run_ns for ran in slowed) == pytest.approx(18 * NS_PER_MS, rel=0.02)
+    assert median(ran.energy_uj for ran in slowed) == pytest.approx(6 * 6000.0, rel=0.02)
+
+
+def test_requests_leave_in_the_shares_of_the_rule(world: World) -> None:
+    runtime, decision = make(world), decided("staged", "eager")
+    count = 4000
+    confidences = [runtime.run(run_of(world, decision), 0).confidence for _ in range(count)]
+    assert sum(c >= 0.5 for c in confidences) / count == pytest.approx(0.8, abs=0.02)
+    stays = decided("staged", "full")
+    assert all(runtime.run(run_of(world, stays), 0).confidence < 1.0 for _ in range(100))
+
+
+def test_accuracy_is_that_of_where_the_sample_left(world: World) -> None:
+    runtime, count = make(world), 4000
+
+    def accuracy(result: Result, exit_rule: str) -> float:
+        judged = [
+            runtime.judge(Arrival(0, Request("r1", "tiny"), sample), decided("staged", exit_rule), result)
+            for sample in range(count)
+        ]
+        return sum(bool(one) for one in judged) / count
+
+    cut_short = Result("r1", Outcome.DONE, exit_index=0, confidence=0.2)
+    assert accuracy(cut_short, "eager") == pytest.approx(0.80, abs=0.02)
+    assert accuracy(replace(cut_short, confidence=0.6), "eager") == pytest.approx(0.84, abs=0.02)
+    assert accuracy(replace(cut_short, exit_index=1), "full") == pytest.approx(0.90, abs=0.02)
+    assert runtime.judge(Arrival(0, Request("r1", "tiny")), None, Result("r1", Outcome.REJECTED)) is None
+
+
+def test_the_same_seed_gives_the_same_run(world: World) -> None:
+    one, same, other = (
+        [runtime.run(run_of(world, decided("large")), 0) for _ in range(5)]
+        for runtime in (make(world), make(world), make(world, seed=2))
+    )
+    assert one == same
+    assert one != other
+    assert difficulty(1, 5) == difficulty(1, 5) != difficulty(2, 5)
+
+
+def test_what_has_no_profile_fails(world: World) -> None:
+    with pytest.raises(RuntimeFailure, match="no profile of tiny/nobody on cpu:0"):
+        make(world).load("tiny", "nobody", world.processors[0], 0)
