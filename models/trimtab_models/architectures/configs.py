@@ -6,9 +6,9 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class ResNet:
-    """A residual network of basic blocks (He et al., 2016): one group of ``blocks`` per entry of ``channels``.
+    """A residual network of basic blocks (He et al., 2016): a group of ``blocks`` per entry of ``channels``.
 
-    Keep channels multiples of 16: ONNX Runtime computes in blocks of 16 and falls off its fast path otherwise.
+    Keep channels multiples of 16: ONNX Runtime computes in blocks of 16 and is much slower otherwise.
     """
 
     channels: tuple[int, ...] = (32, 64, 128)

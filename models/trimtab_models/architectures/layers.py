@@ -10,13 +10,24 @@ from torch import Tensor, nn
 class Head(Protocol):
     """How many classes a network tells apart and how its input is normalised."""
 
-    classes: int
-    mean: float
-    std: float
+    @property
+    def classes(self) -> int:
+        """The number of logits."""
+
+    @property
+    def mean(self) -> float:
+        """The mean of the training pixels, in 0..1."""
+
+    @property
+    def std(self) -> float:
+        """Their standard deviation."""
 
 
 class Normalise(nn.Module):
     """Map pixels in 0..1 to zero mean and unit variance, inside the graph: callers send pixel / 255."""
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self, mean: float, std: float) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A residual network of basic blocks (He et al., 'Deep residual learning', CVPR 2016) for small grey images."""
+"""A residual network of basic blocks (He et al., 'Deep residual learning', CVPR 2016), for small images."""
 
 # mypy: allow-subclassing-any
 from torch import Tensor, nn
@@ -48,3 +48,8 @@ class ResNetNetwork(nn.Module):
             hidden = group(hidden)
         logits: Tensor = self.head(hidden)
         return logits
+
+    def pieces(self) -> tuple[list[nn.Module], nn.Module]:
+        """Return one piece per group, the first with the stem, and the classifier."""
+        first, *others = self.groups
+        return [nn.Sequential(self.stem, first), *others], self.head

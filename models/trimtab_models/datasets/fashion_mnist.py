@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017; MIT licence): 60,000 + 10,000 grey 28x28 images of clothes."""
+"""Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017; MIT): 60,000 + 10,000 grey 28x28 images of clothes."""
 
 import gzip
 import hashlib
@@ -87,7 +87,9 @@ def _cache(environment: Mapping[str, str]) -> Path:
 def _check(path: Path) -> None:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != SHA256[path.name]:
-        raise DatasetError(f"{path} is damaged (sha256 {digest[:12]}..., expected {SHA256[path.name][:12]}...)")
+        raise DatasetError(
+            f"{path} is damaged (sha256 {digest[:12]}..., expected {SHA256[path.name][:12]}...)"
+        )
 
 
 def _download(name: str, cache: Path, progress: Progress, origin: str = ORIGIN) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """``images`` (n, 1, height, width) uint8, ``labels`` (n,) uint8, ``index`` (n,) position in the official split."""
+    """Images (n, 1, height, width) and labels (n,), uint8; index (n,): positions in the official split."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]

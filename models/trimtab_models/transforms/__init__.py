@@ -1,0 +1,1 @@
+"""Compression steps: one config dataclass and one registered function each."""
