@@ -18,15 +18,15 @@ INFERENCE: Final = "inference.GRPCInferenceService"
 CONTROL: Final = "trimtab.control.v1.Control"
 
 
-def _load() -> DescriptorPool:
-    pool = DescriptorPool()
+def _load() -> Any:  # the pool's methods are untyped in some releases of protobuf's stubs
+    pool: Any = DescriptorPool()
     content = files(__name__).joinpath("descriptors.binpb").read_bytes()
     for file in descriptor_pb2.FileDescriptorSet.FromString(content).file:
         pool.AddSerializedFile(file.SerializeToString())
     return pool
 
 
-POOL: Final = _load()
+POOL: Final[Any] = _load()
 
 
 def classes(file: str) -> dict[str, Any]:
@@ -43,4 +43,5 @@ def classes(file: str) -> dict[str, Any]:
 
 def service(name: str) -> ServiceDescriptor:
     """Return the descriptor of a service by full name."""
-    return POOL.FindServiceByName(name)
+    found: ServiceDescriptor = POOL.FindServiceByName(name)
+    return found
