@@ -10,7 +10,11 @@ from trimtab.domain.processor import Processor
 def build_candidates(
     family: Family, profiles: Iterable[Profile], processors: Sequence[Processor]
 ) -> tuple[Candidate, ...]:
-    """Return all candidates of a family, ordered by variant and processor as these are listed."""
+    """Return all candidates of a family, ordered by variant and processor as these are listed.
+
+    A profile of a processor that is not here, or with another number of stages than the variant, is left
+    out. Raises ``ValueError`` naming variant and processor where figures per exit do not match the stages.
+    """
     known = {(p.variant, p.processor): p for p in profiles}
     found: list[Candidate] = []
     for variant in family.variants:
@@ -22,6 +26,13 @@ def build_candidates(
 
 
 def _candidate(profile: Profile, rule: ExitRule) -> Candidate:
+    stages = len(profile.stage_latency_ns)
+    figures = (profile.stage_energy_uj, rule.share_frac, rule.accuracy_frac)
+    if stages == 0 or any(len(figure) != stages for figure in figures):
+        where = f"variant {profile.variant!r} on {profile.processor!r}, exit rule {rule.name!r}"
+        raise ValueError(
+            f"{where}: energy, shares and accuracies need one figure for each of {stages} stages"
+        )
     latency, energy = _cumulative(profile.stage_latency_ns), _cumulative(profile.stage_energy_uj)
     return Candidate(
         variant=profile.variant,

@@ -2,21 +2,45 @@
 
 from collections import Counter
 from collections.abc import Callable
-from math import exp, log, sqrt
+from math import inf, log
 
 from trimtab.core.candidates import build_candidates
-from trimtab.core.estimator import slowdown, variance_at
+from trimtab.core.early_exit import floor_of, give_up_order
+from trimtab.core.explain import verdicts
+from trimtab.core.prices import Market, concave_hull, energy_left_j, energy_price, horizon_left_s, spare_uj
 from trimtab.core.queueing import class_of, resources, survey
-from trimtab.core.selection import Choice, Entry, Situation, Strategy, Table, judge, ln_room_of, verdicts
+from trimtab.core.selection import (
+    Choice,
+    Entry,
+    Situation,
+    Strategy,
+    Table,
+    finish_ns,
+    judge,
+    ln_room_of,
+    may_be_in_time,
+    preference,
+)
 from trimtab.core.state import Live, State
-from trimtab.core.tables import build_table, confidence_z
+from trimtab.core.tables import (
+    Terms,
+    blank_entries,
+    build_table,
+    confidence_z,
+    rate_of,
+    rule_names,
+    rules_for,
+    terms_of,
+)
 from trimtab.domain.decision import Candidate, Decision, Verdict, Why
-from trimtab.domain.policy import Policy, WhenImpossible
+from trimtab.domain.family import Family, Profile
+from trimtab.domain.policy import Policy, Settings
 from trimtab.domain.quantities import UJ_PER_J
 from trimtab.domain.request import Prefer
+from trimtab.domain.settings import settle
 
 MAX_TABLES = 256
-"""Tables kept at once: apps times preferences. The oldest goes first."""
+"""Tables kept at once: tasks times apps times preferences. All go when there would be more."""
 
 
 class Chooser:
@@ -27,75 +51,154 @@ class Chooser:
         self._state = state
         self._strategy_named = strategy_named
         self.strategy = strategy_named(state.policy.strategy)
-        self._tables: dict[tuple[str, str, Prefer], Table] = {}
         self.candidates: dict[str, tuple[Candidate, ...]] = {}
         self.owned: dict[str, tuple[str, ...]] = {}
         self.resource_count = 0
+        self._blanks: dict[str, tuple[Entry, ...]] = {}
+        self._terms: dict[tuple[str, tuple[int, ...]], Terms] = {}
+        self._hulls: dict[tuple[str, tuple[int, ...]], tuple[tuple[float, float], ...]] = {}
+        self._shared: dict[tuple[str, tuple[int, ...], Prefer], Table] = {}
+        self._tables: dict[tuple[str, str, Prefer], Table] = {}
         self.rebuild()
+
+    # ---- what is derived, and when it is dropped ---------------------------------------------------
 
     def rebuild(self) -> None:
         """Derive processors' resources and all candidates again."""
         state = self._state
         self.owned = {name: resources(p) for name, p in state.processors.items()}
         self.resource_count = len({r: True for owned in self.owned.values() for r in owned})
-        processors = tuple(state.processors.values())
         self.candidates = {
-            task: build_candidates(family, state.profiles.get(task, ()), processors)
+            task: self.candidates_of(family, state.profiles.get(task, ()))
             for task, family in state.families.items()
         }
+        self._blanks = {task: blank_entries(state, task, found) for task, found in self.candidates.items()}
+        self.forget_policy()
+
+    def candidates_of(self, family: Family, profiles: tuple[Profile, ...]) -> tuple[Candidate, ...]:
+        """Return a family's candidates on this device; raise ``ValueError`` where figures do not match."""
+        return build_candidates(family, profiles, tuple(self._state.processors.values()))
+
+    def use_strategy(self, policy: Policy) -> None:
+        """Take over the strategy a policy names; raise ``ValueError`` for an unknown one."""
+        self.strategy = self._strategy_named(policy.strategy)
+
+    def forget_policy(self) -> None:
+        """Drop what the policy or the catalogue decides: settings, demand curves and all tables."""
+        self._terms.clear()
+        self._hulls.clear()
         self.forget()
 
     def forget(self) -> None:
-        """Drop all tables: the device, residency, prices or policy changed."""
+        """Drop all tables: the device, residency or prices changed."""
+        self._shared.clear()
         self._tables.clear()
 
+    # ---- tables ------------------------------------------------------------------------------------
+
     def table(self, task: str, app: str, prefer: Prefer, now_ns: int) -> Table:
-        """Return the table for a task, app and preference, building it when it is not there."""
-        key = (task, app, prefer)
-        table = self._tables.get(key)
-        if table is None:
+        """Return the table for a task, app and preference; apps to which the same rules apply share one."""
+        table = self._tables.get((task, app, prefer))
+        if table is None or now_ns >= table.stale_at_ns:
+            table = self._shared_table(task, rules_for(self._state, task, app, now_ns), prefer, now_ns)
             if len(self._tables) >= MAX_TABLES:
-                del self._tables[next(iter(self._tables))]
-            table = build_table(self._state, self.candidates[task], task, app, prefer, now_ns)
-            self._tables[key] = table
+                self._tables.clear()
+            self._tables[task, app, prefer] = table
         return table
 
-    def replace_policy(self, policy: Policy) -> None:
-        """Take over a new policy's strategy; raise ``ValueError`` for an unknown one."""
-        self.strategy = self._strategy_named(policy.strategy)
-        self.forget()
+    def table_for(self, live: Live, now_ns: int) -> Table:
+        """Return the table for a request under the settings it was admitted with."""
+        request = live.request
+        table = self.table(request.task, request.app, request.prefer, now_ns)
+        if live.settings is table.settings or live.settings == table.settings:
+            return table
+        blanks = self._blanks[request.task]
+        terms = terms_of(live.settings, live.rules, blanks)
+        return build_table(self._state, blanks, request.task, terms, request.prefer, now_ns)
 
-    def situation(self, live: Live, weight: float, now_ns: int) -> Situation:
+    def _shared_table(self, task: str, rules: tuple[int, ...], prefer: Prefer, now_ns: int) -> Table:
+        table = self._shared.get((task, rules, prefer))
+        if table is None or now_ns >= table.stale_at_ns:
+            terms = self._terms_under(task, rules)
+            table = build_table(self._state, self._blanks[task], task, terms, prefer, now_ns)
+            if len(self._shared) >= MAX_TABLES:
+                self._shared.clear()
+            self._shared[task, rules, prefer] = table
+        return table
+
+    def _terms_under(self, task: str, rules: tuple[int, ...]) -> Terms:
+        terms = self._terms.get((task, rules))
+        if terms is None:
+            policy = self._state.policy
+            settings = settle(policy, task, rules)
+            terms = terms_of(settings, rule_names(policy, rules), self._blanks[task])
+            if len(self._terms) >= MAX_TABLES:
+                self._terms.clear()
+            self._terms[task, rules] = terms
+        return terms
+
+    # ---- the horizon's price of energy -------------------------------------------------------------
+
+    def solve_energy_price(self, now_ns: int) -> float:
+        """Return the horizon's price of energy in utility per joule; 0 when charging or without a horizon."""
+        state = self._state
+        goal = state.policy.battery
+        left_s = horizon_left_s(goal, state.device, state.device_at_ns, state.policy_since_ns, now_ns)
+        left_j = energy_left_j(state.energy, state.device, goal.reserve_frac, now_ns)
+        if state.device.charging or left_j is None or left_s is None:
+            return 0.0
+        budget_j = left_j - state.energy.background_mw / 1e3 * left_s
+        markets = [
+            Market(
+                rate_of(state, task, now_ns) * left_s, self._hull(task, rules_for(state, task, "", now_ns))
+            )
+            for task in state.demand
+        ]
+        return energy_price(markets, budget_j)
+
+    def _hull(self, task: str, rules: tuple[int, ...]) -> tuple[tuple[float, float], ...]:
+        """Return what serving a task's requests can cost and bring under these rules."""
+        hull = self._hulls.get((task, rules))
+        if hull is None:
+            terms = self._terms_under(task, rules)
+            allowed = [e for e in self._blanks[task] if e.name not in terms.denied]
+            hull = concave_hull(_offers(allowed, terms.settings))
+            if len(self._hulls) >= MAX_TABLES:
+                self._hulls.clear()
+            self._hulls[task, rules] = hull
+        return hull
+
+    # ---- decisions ---------------------------------------------------------------------------------
+
+    def situation(self, live: Live, table: Table, now_ns: int) -> Situation:
         """Return what a request faces now."""
         state, settings, request = self._state, live.settings, live.request
         rank = (class_of(request.priority), live.deadline_ns, live.seq)
-        floor, limit_uj = request.min_accuracy_frac, request.max_energy_uj
-        rejects = settings.when_impossible is WhenImpossible.REJECT
+        limit_uj = request.max_energy_uj
         time_ns = live.deadline_ns - now_ns - int(state.overhead_ns)
-        ln_batch = log(request.batch)
+        ln_batch = 0.0 if request.batch == 1 else log(request.batch)
         lanes = survey(state, self.owned, rank, now_ns)
         return Situation(
             now_ns=now_ns,
             time_ns=time_ns,
-            floor_frac=settings.min_accuracy_frac if floor is None else floor,
+            floor_frac=floor_of(live),
             max_energy_uj=settings.max_energy_uj if limit_uj is None else limit_uj,
             min_z=confidence_z(settings.deadline_confidence),
             lanes=lanes,
-            ln_room=tuple([ln_room_of(time_ns - x.wait_ns, x.mean + ln_batch) for x in lanes]),
+            ln_room=tuple([ln_room_of(time_ns - lane.wait_ns, lane.mean + ln_batch) for lane in lanes]),
             variant=request.variant,
-            weight=weight,
-            give_up=() if rejects else settings.give_up,
+            weight=table.weight,
+            give_up=give_up_order(live),
             batch=request.batch,
             ln_batch=ln_batch,
+            spare_uj=spare_uj(state.energy, state.device, state.policy.battery.reserve_frac, now_ns),
         )
 
     def decision(self, live: Live, table: Table, at: Situation, choice: Choice) -> Decision:
         """Return the record of a choice."""
-        candidate, judged = choice.entry.candidate, choice.judged
-        lane = at.lanes[choice.entry.lane]
-        latency_ns = judged.delay_ns + int(
-            candidate.expected_latency_ns * at.batch * exp(lane.mean) + self._state.overhead_ns
-        )
+        entry, judged = choice.entry, choice.judged
+        candidate = entry.candidate
+        latency_ns = int(finish_ns(entry, judged, at) + self._state.overhead_ns)
         rival, why = self._rival(table, at, choice)
         return Decision(
             request_id=live.request.request_id,
@@ -104,12 +207,12 @@ class Chooser:
             processor=candidate.processor,
             exit_rule=candidate.exit_rule,
             value=judged.value,
-            accuracy_frac=choice.entry.top_accuracy,
+            accuracy_frac=entry.top_accuracy,
             on_time_prob=judged.on_time_prob,
-            wait_ns=lane.wait_ns,
+            wait_ns=at.lanes[entry.lane].wait_ns,
             load_ns=judged.load_ns,
             latency_ns=latency_ns,
-            energy_uj=candidate.expected_energy_uj * at.batch,
+            energy_uj=entry.energy_uj * at.batch,
             finish_ns=at.now_ns + latency_ns,
             budget_ns=live.deadline_ns - live.arrived_ns,
             energy_price_per_j=table.energy_price_per_j,
@@ -125,74 +228,42 @@ class Chooser:
         if rival is None or rival.candidate.variant == choice.entry.candidate.variant:
             return "", None
         why = judge(rival, at).why
-        return rival.candidate.name, Why.VALUE if why is Why.CHOSEN else why
+        return rival.name, Why.VALUE if why is Why.CHOSEN else why
 
     def count_reasons(self, table: Table, at: Situation) -> Counter[Why]:
         """Return how many candidates fail for which reason."""
-        return Counter(judge(entry, at).why for entry in table.entries)
+        return Counter([judge(entry, at).why for entry in table.entries])
 
     def explain(self, table: Table, at: Situation, choice: Choice | None) -> tuple[Verdict, ...]:
         """Return every candidate's verdict."""
         return tuple(verdicts(table, at, choice))
 
     def wish(self, table: Table, at: Situation, choice: Choice | None) -> Entry | None:
-        """Return the variant that should be loaded for requests to come: it would win were it resident."""
-        worth = choice.judged.value if choice is not None and not choice.given_up else float("-inf")
+        """Return the variant that should be loaded for requests to come: it would win were it resident.
+
+        It must beat the choice by the caller's preference even after paying for its load, which must leave
+        the battery's reserve alone.
+        """
+        if choice is None or choice.given_up:
+            to_beat: tuple[float, ...] = (inf,)
+        else:
+            to_beat = preference(table.prefer, choice.entry, choice.judged, at)
+        by_value = table.prefer in (Prefer.VALUE, Prefer.ACCURACY)
         for entry in table.cold:
-            if entry.ideal - entry.load_cost <= worth:
+            if by_value and -entry.ideal >= to_beat[0]:
                 return None
-            if entry.load_at_ns == 0 and judge(entry, at, ignore_load=True).why is Why.CHOSEN:
-                return entry
+            hopeless = entry.top_accuracy < at.floor_frac or not may_be_in_time(entry, at)
+            if hopeless or entry.worst_uj * at.batch + entry.load_uj > at.spare_uj:
+                continue
+            judged = judge(entry, at, ignore_load=True)
+            if judged.why is Why.CHOSEN:
+                paid = judged._replace(value=judged.value - entry.load_cost)
+                if preference(table.prefer, entry, paid, at) < to_beat:
+                    return entry
         return None
 
-    def still_in_time(self, live: Live, now_ns: int) -> bool:
-        """Return whether a queued request about to start is still sure enough to be on time."""
-        candidate = live.candidate
-        if candidate is None:
-            return False
-        slack_ns = live.deadline_ns - now_ns - int(self._state.overhead_ns)
-        return self._z(candidate, candidate.latency_ns[0] * live.request.batch, slack_ns, now_ns) >= confidence_z(
-            live.settings.deadline_confidence
-        )
 
-    def goes_on(self, live: Live, stage: int, confidence: float, now_ns: int) -> bool:
-        """Return whether a staged variant runs its next stage.
-
-        It stops when confident enough, when the next stage would likely miss the deadline, or when it costs
-        more than the accuracy it is expected to add (unless the floor asks for it).
-        """
-        candidate = live.candidate
-        if candidate is None or stage + 1 >= len(candidate.latency_ns) or confidence >= candidate.threshold:
-            return False
-        step_ns = (candidate.latency_ns[stage + 1] - candidate.latency_ns[stage]) * live.request.batch
-        slack_ns = live.deadline_ns - now_ns - int(self._state.overhead_ns)
-        if self._z(candidate, step_ns, slack_ns, now_ns) < confidence_z(live.settings.deadline_confidence):
-            return False
-        request = live.request
-        floor = request.min_accuracy_frac
-        floor = live.settings.min_accuracy_frac if floor is None else floor
-        if candidate.accuracy_frac[stage] < floor:
-            return True
-        return self._worth_going_on(live, candidate, stage, now_ns)
-
-    def _worth_going_on(self, live: Live, candidate: Candidate, stage: int, now_ns: int) -> bool:
-        """Compare the accuracy all later exits add for those still in, with the energy of the next stage."""
-        still_in = max(1e-9, 1.0 - sum(candidate.share_frac[: stage + 1]))
-        gain = (candidate.accuracy_frac[-1] - candidate.accuracy_frac[stage]) / still_in
-        step_uj = candidate.energy_uj[stage + 1] - candidate.energy_uj[stage]
-        table = self.table(live.request.task, live.request.app, live.request.prefer, now_ns)
-        return table.weight * gain >= table.energy_price_per_j * step_uj / UJ_PER_J
-
-    def _z(self, candidate: Candidate, latency_ns: int, slack_ns: int, now_ns: int) -> float:
-        if slack_ns <= 0:
-            return -9.0
-        estimate = self._state.estimates[candidate.processor]
-        noise = max(estimate.noise, candidate.latency_spread**2)
-        sigma = sqrt(variance_at(estimate, now_ns) + noise)
-        return (log(slack_ns) - log(max(1, latency_ns)) - estimate.mean) / sigma
-
-    def run_ns(self, candidate: Candidate, stage: int, batch: int) -> int:
-        """Return the expected duration of one stage with the present slow-down and overhead."""
-        before = candidate.latency_ns[stage - 1] if stage else 0
-        factor = slowdown(self._state.estimates[candidate.processor])
-        return int((candidate.latency_ns[stage] - before) * batch * factor + self._state.overhead_ns)
+def _offers(entries: list[Entry], settings: Settings) -> list[tuple[float, float]]:
+    """Return (energy J, utility) of what meets the accuracy floor; of everything when nothing does."""
+    good = [e for e in entries if e.top_accuracy >= settings.min_accuracy_frac] or entries
+    return [(e.energy_uj / UJ_PER_J, settings.weight * e.top_accuracy) for e in good]

@@ -21,8 +21,9 @@ OPENING_STREAK = 3
 
 def variance_at(estimate: Estimate, now_ns: int) -> float:
     """Return the variance of the slow-down's mean, grown since the last observation."""
-    idle_s = max(0, now_ns - estimate.updated_ns) / NS_PER_S
-    return min(MAX_VARIANCE, estimate.variance + DRIFT_PER_S * idle_s)
+    idle_ns = now_ns - estimate.updated_ns
+    variance = estimate.variance + (DRIFT_PER_S / NS_PER_S * idle_ns if idle_ns > 0 else 0.0)
+    return variance if variance < MAX_VARIANCE else MAX_VARIANCE
 
 
 def slowdown(estimate: Estimate) -> float:

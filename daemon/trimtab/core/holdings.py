@@ -1,126 +1,183 @@
 """Carry out residency: load for a request or ahead of it, evict for room, remember what failed."""
 
 from collections.abc import Callable
+from math import ceil
 
 from trimtab.core.commands import Command, Evict, Load
-from trimtab.core.residency import COLD_NS, last_resort_key, overflow, room_for
+from trimtab.core.residency import (
+    COLD_NS,
+    last_resort,
+    memory_limit,
+    overflow,
+    resting,
+    room_for,
+    size_bytes,
+)
 from trimtab.core.selection import Entry
 from trimtab.core.state import Holding, Live, Residence, Rest, State, residence_key
 from trimtab.domain.quantities import NS_PER_S
 
 REST_NS = 30 * NS_PER_S
-"""First rest of a variant that failed; doubles with each failure in a row, up to 32 times."""
+"""First rest of a variant that failed; doubles with each failure in a row, up to 16 minutes."""
+MAX_DOUBLINGS = 5
 WISHES_BEFORE_EVICTING = 3
+"""So often a variant must be wished for before something unused leaves for it."""
 
 
 class Holdings:
     """The variants in memory. Every change goes through here, so that bytes and users always add up."""
 
-    def __init__(self, state: State, emit: Callable[[Command], None]) -> None:
-        """Work on ``state`` and send commands to ``emit``."""
+    def __init__(self, state: State, emit: Callable[[Command], None], changed: Callable[[], None]) -> None:
+        """Work on ``state``, send commands to ``emit`` and tell ``changed`` when a variant comes or goes."""
         self._state = state
         self._emit = emit
+        self._changed = changed
+        self._loose = False
+        self._short = False
+        self._moving = sum(r.holding is not Holding.RESIDENT for r in state.residences.values())
+
+    # ---- requests count on variants ----------------------------------------------------------------
 
     def claim(self, live: Live, entry: Entry, now_ns: int) -> bool:
-        """Count a request on an entry's variant, loading it if need be; return whether there is room."""
+        """Count a request on an entry's variant, loading it if need be; return whether there is room.
+
+        The energy that the request may use at most is set aside until ``release``.
+        """
         residence = self._state.residences.get(entry.residence)
         if residence is None:
             residence = self._load(live.request.task, entry, now_ns)
-        if residence is None or residence.holding is Holding.EVICTING:
+        if residence is None:
+            self._short = True
             return False
+        assert residence.holding is not Holding.EVICTING, f"{entry.residence} was chosen while it leaves"
         residence.users += 1
         live.residence = entry.residence
+        live.committed_uj = ceil(entry.worst_uj * live.request.batch + entry.load_uj)
+        self._state.energy.committed_uj += live.committed_uj
         return True
 
     def release(self, live: Live, now_ns: int) -> None:
-        """End a request's claim on its variant."""
-        residence = self._state.residences.get(live.residence)
-        if residence is not None:
-            residence.users -= 1
-            residence.last_used_ns = now_ns
-        live.residence = ""
-        self.shed()
+        """End a request's claim on its variant and on energy."""
+        residence = self._state.residences[live.residence]
+        residence.users -= 1
+        residence.last_used_ns = now_ns
+        self._state.energy.committed_uj -= live.committed_uj
+        live.residence, live.committed_uj = "", 0
+        self._loose = True
+        if self._short:
+            self._short = False
+            self._changed()
 
-    def used(self, live: Live, now_ns: int) -> None:
+    def forget(self) -> None:
+        """Forget that memory was found to be short; the next request finds out again."""
+        self._short = False
+
+    def started(self, live: Live, now_ns: int) -> None:
         """Note that a run on the request's variant began."""
         residence = self._state.residences[live.residence]
         residence.uses += 1
         residence.last_used_ns = now_ns
 
+    # ---- coming and going --------------------------------------------------------------------------
+
+    def limit_memory(self) -> None:
+        """Take over the memory limit that policy and device now set."""
+        self._state.memory_limit_bytes = memory_limit(self._state)
+        self._loose = True
+
     def shed(self) -> None:
         """Evict what no longer fits under the memory limit and is idle."""
-        for key in overflow(self._state):
-            self._evict(key)
+        if self._loose:
+            self._loose = False
+            for key in overflow(self._state):
+                self._evict(key)
 
     def fulfil(self, task: str, entry: Entry, now_ns: int) -> None:
         """Load a variant that would have won had it been resident.
 
-        At once when there is room, after a few wishes when something unused has to leave for it. One
-        load at a time, so that wishes cannot crowd out the loads that requests wait for.
+        At once when there is room, after a few wishes when something unused has to leave for it.
         """
         state = self._state
-        if any(r.holding is not Holding.RESIDENT for r in state.residences.values()):
-            return
         wishes = state.wishes[entry.residence] = state.wishes.get(entry.residence, 0) + 1
         unused_before_ns = now_ns - COLD_NS if wishes >= WISHES_BEFORE_EVICTING else -1
-        room = room_for(state, entry.candidate.resident_bytes, unused_before_ns=unused_before_ns)
-        if room.fits:
+        if room_for(state, entry.resident_bytes, unused_before_ns=unused_before_ns).fits:
             self._load(task, entry, now_ns)
+
+    @property
+    def settled(self) -> bool:
+        """Return whether nothing is loading or leaving.
+
+        Wishes wait for this, so that they cannot crowd out the loads that requests wait for.
+        """
+        return self._moving == 0
 
     def load_last_resorts(self, now_ns: int) -> None:
         """Load each task's last resort where it is not in memory; it has to stay whatever the limit."""
-        for task, family in self._state.families.items():
-            key = last_resort_key(self._state, task)
-            if key and key not in self._state.residences and key not in self._state.rests:
-                profile = next(
-                    p
-                    for p in self._state.profiles[task]
-                    if p.variant == family.last_resort
-                    and residence_key(task, p.variant, self._state.processors[p.processor].pool) == key
-                )
-                pool = self._state.processors[profile.processor].pool
-                self._begin(task, profile.variant, pool, profile.resident_bytes, profile.load_ns, now_ns)
+        state = self._state
+        for task in state.families:
+            profile = last_resort(state, task)
+            if profile is None:
+                continue
+            pool = state.processors[profile.processor].pool
+            key = residence_key(task, profile.variant, pool)
+            if key not in state.residences and not resting(state, key, now_ns):
+                held = size_bytes(state, key, profile.resident_bytes)
+                self._begin(task, profile.variant, pool, held, now_ns + profile.load_ns, now_ns)
 
     def loaded(self, key: str, resident_bytes: int, now_ns: int) -> None:
         """Note that a load finished; what it really holds replaces the profile's figure."""
         residence = self._state.residences[key]
         residence.holding = Holding.RESIDENT
-        residence.resident_bytes = resident_bytes
+        self._moving -= 1
+        residence.resident_bytes = self._state.sizes[key] = resident_bytes
         residence.ready_ns = residence.last_used_ns = now_ns
         self._state.wishes.pop(key, None)
-        self._state.rests.pop(key, None)
-        self.shed()
+        self._loose = True
+        self._changed()
 
-    def failed(self, key: str, now_ns: int) -> None:
-        """Let a variant that failed rest, longer each time."""
-        rest = self._state.rests.get(key, Rest(0, 0))
-        rest.failures += 1
-        rest.until_ns = now_ns + REST_NS * (1 << min(rest.failures - 1, 5))
-        self._state.rests[key] = rest
+    def gone(self, key: str) -> None:
+        """Note that a variant is no longer in memory: it left, or it never came."""
+        del self._state.residences[key]
+        self._moving -= 1
+        self._changed()
 
     def _load(self, task: str, entry: Entry, now_ns: int) -> Residence | None:
         candidate = entry.candidate
-        room = room_for(self._state, candidate.resident_bytes)
+        room = room_for(self._state, entry.resident_bytes)
         if not room.fits:
             return None
         for key in room.evict:
             self._evict(key)
         pool = self._state.processors[candidate.processor].pool
-        return self._begin(
-            task, candidate.variant, pool, candidate.resident_bytes, candidate.load_ns, now_ns
-        )
+        ready_ns = now_ns + candidate.load_ns
+        return self._begin(task, candidate.variant, pool, entry.resident_bytes, ready_ns, now_ns)
 
-    def _begin(
-        self, task: str, variant: str, pool: str, resident_bytes: int, load_ns: int, now_ns: int
-    ) -> Residence:
-        residence = Residence(
-            task, variant, pool, Holding.LOADING, resident_bytes, now_ns + load_ns, now_ns
-        )
+    def _begin(self, task: str, variant: str, pool: str, held: int, ready_ns: int, now_ns: int) -> Residence:
+        residence = Residence(task, variant, pool, Holding.LOADING, held, ready_ns, now_ns)
         self._state.residences[residence_key(task, variant, pool)] = residence
+        self._moving += 1
+        self._loose = True
         self._emit(Load(task, variant, pool))
+        self._changed()
         return residence
 
     def _evict(self, key: str) -> None:
         residence = self._state.residences[key]
         residence.holding = Holding.EVICTING
+        self._moving += 1
         self._emit(Evict(residence.task, residence.variant, residence.pool))
+        self._changed()
+
+    # ---- health ------------------------------------------------------------------------------------
+
+    def failed(self, key: str, now_ns: int) -> None:
+        """Let a variant that failed rest, longer after each failure in a row."""
+        rest = self._state.rests.setdefault(key, Rest(0, 0))
+        rest.failures += 1
+        rest.until_ns = now_ns + REST_NS * (1 << min(rest.failures - 1, MAX_DOUBLINGS))
+        self._changed()
+
+    def worked(self, key: str, now_ns: int) -> None:
+        """Forget the failures of a variant that works again after its rest."""
+        if key in self._state.rests and not resting(self._state, key, now_ns):
+            del self._state.rests[key]

@@ -8,8 +8,10 @@ from trimtab.core.state import Holding, Phase, State
 def check(state: State) -> None:
     """Raise ``AssertionError`` naming the first invariant that does not hold."""
     _queue(state)
+    _timer(state)
     _processors(state)
     _residences(state)
+    _energy(state)
     assert not (state.drained and state.live), "drained with requests in flight"
 
 
@@ -19,11 +21,16 @@ def _queue(state: State) -> None:
     assert len(queued) == len(state.queue), "a request is queued twice"
     waiting = {k for k, live in state.live.items() if live.phase in (Phase.QUEUED, Phase.LOADING)}
     assert queued == waiting, f"queue and phases differ: {queued ^ waiting}"
-    bound = 2 * state.policy.queue_limit * max(1, len(state.processors)) + len(state.live)
-    assert len(state.queue) <= bound, "the queue is over its limit"
+
+
+def _timer(state: State) -> None:
+    due = [state.live[entry[3]].expires_ns for entry in state.queue]
+    armed = state.timer_ns is not None and (not due or state.timer_ns <= min(due))
+    assert armed or not due, "nothing wakes the scheduler for the next expiry"
 
 
 def _processors(state: State) -> None:
+    assert list(state.estimates) == list(state.processors), "estimates and processors differ"
     busy = [r for name in state.running for r in resources(state.processors[name])]
     assert len(busy) == len(set(busy)), f"a core runs two requests: {sorted(busy)}"
     ids = sorted(o.request_id for o in state.running.values())
@@ -39,8 +46,14 @@ def _residences(state: State) -> None:
         holding = state.residences[live.residence].holding
         assert holding is not Holding.EVICTING, f"{live.residence} leaves under a request"
         assert live.phase is Phase.LOADING or holding is Holding.RESIDENT, f"{live.residence} is not loaded"
+        assert live.phase is not Phase.LOADING or holding is Holding.LOADING, f"{live.residence} is loaded"
     for key, residence in state.residences.items():
         assert residence.users == users[key], f"{key} has {residence.users} users, not {users[key]}"
     for task in state.families:
         key = last_resort_key(state, task)
         assert not key or key in state.residences or key in state.rests, f"last resort {key} is gone"
+
+
+def _energy(state: State) -> None:
+    committed_uj = sum(live.committed_uj for live in state.live.values())
+    assert committed_uj == state.energy.committed_uj, "energy set aside and requests in flight differ"

@@ -1,22 +1,33 @@
-"""Which transitions a request in flight may make, as data, and the error for those it may not.
+"""Which transitions a request in flight may make and how it may end, as data, and the error for the rest.
 
-    NEW -> QUEUED <-> LOADING -> RUNNING -> (done | failed)
-    QUEUED, LOADING -> (expired | rejected | cancelled), QUEUED after a failed run or load
-    RUNNING -> ABANDONED: the caller left, the processor is busy until the run ends
+A request waits (``QUEUED``, or ``LOADING`` while its variant comes into memory), runs stage by stage
+(``RUNNING``) and ends. When its caller leaves during a run it is ``ABANDONED``: answered, but its
+processor stays busy until the run ends.
 """
 
 from typing import Final
 
 from trimtab.core.events import Event
 from trimtab.core.state import Live, Phase
+from trimtab.domain.decision import Outcome
 
 TRANSITIONS: Final[dict[Phase, tuple[Phase, ...]]] = {
     Phase.NEW: (Phase.QUEUED, Phase.LOADING),
     Phase.QUEUED: (Phase.QUEUED, Phase.LOADING, Phase.RUNNING),
     Phase.LOADING: (Phase.QUEUED, Phase.LOADING),
-    Phase.RUNNING: (Phase.QUEUED, Phase.LOADING, Phase.RUNNING, Phase.ABANDONED),
+    Phase.RUNNING: (Phase.QUEUED, Phase.LOADING, Phase.ABANDONED),
     Phase.ABANDONED: (),
 }
+"""From each phase, the phases that may follow; from a running one back to waiting after its run failed."""
+
+ENDINGS: Final[dict[Phase, tuple[Outcome, ...]]] = {
+    Phase.NEW: (Outcome.REJECTED,),
+    Phase.QUEUED: (Outcome.REJECTED, Outcome.EXPIRED, Outcome.CANCELLED),
+    Phase.LOADING: (Outcome.REJECTED, Outcome.EXPIRED, Outcome.CANCELLED, Outcome.FAILED),
+    Phase.RUNNING: (Outcome.DONE, Outcome.REJECTED, Outcome.CANCELLED, Outcome.FAILED),
+    Phase.ABANDONED: (),
+}
+"""From each phase, the outcomes a request may end with; an abandoned one was answered when its caller left."""
 
 
 class IllegalEventError(Exception):

@@ -5,9 +5,10 @@ multiple-choice knapsack: each task's candidates form a concave hull of accuracy
 buys hull segments from the steepest down, and the slope of the segment it runs out in is the LP's dual.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import exp
+from itertools import pairwise
+from math import exp, inf
 
 from trimtab.core.state import Demand, Energy
 from trimtab.domain.device import DeviceState
@@ -21,10 +22,10 @@ DAY_S = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """One task's demand until the horizon and what it can be served with: (energy J, utility) points."""
+    """One task's demand until the horizon, and what serves it: a concave hull of (energy J, utility) points."""
 
     requests: float
-    offers: tuple[tuple[float, float], ...]
+    hull: tuple[tuple[float, float], ...]
 
 
 def note_arrival(demand: Demand, now_ns: int) -> None:
@@ -42,16 +43,18 @@ def rate_per_s(demand: Demand, now_ns: int) -> float:
     return weight / (DEMAND_MEMORY_S * (1.0 - exp(-age_s / DEMAND_MEMORY_S)))
 
 
-def note_reading(energy: Energy, device: DeviceState, now_ns: int) -> None:
+def note_reading(energy: Energy, device: DeviceState, now_ns: int, *, was_charging: bool = False) -> None:
     """Learn the device's own drain from what the battery lost beyond what we used.
 
-    A reading that has not changed extends the interval: gauges are coarse.
+    A reading that has not changed extends the interval: gauges are coarse. Time on the charger counts for
+    nothing: each reading there starts a new interval.
     """
     frac, capacity_j = device.battery_frac, device.battery_capacity_j
-    if frac is None or capacity_j is None or frac == energy.reading_frac:
+    charging = device.charging or was_charging
+    if frac is None or capacity_j is None or (frac == energy.reading_frac and not charging):
         return
     elapsed_s = (now_ns - energy.since_ns) / NS_PER_S
-    if energy.reading_frac >= 0.0 and elapsed_s > 0.0 and not device.charging and frac < energy.reading_frac:
+    if 0.0 <= frac < energy.reading_frac and elapsed_s > 0.0 and not charging:
         lost_uj = (energy.reading_frac - frac) * capacity_j * UJ_PER_J
         seen_mw = max(0.0, lost_uj - energy.own_uj) / elapsed_s / 1e3
         keep = exp(-elapsed_s / BACKGROUND_MEMORY_S)
@@ -67,6 +70,20 @@ def energy_left_j(energy: Energy, device: DeviceState, reserve_frac: float, now_
     above_j = (device.battery_frac - reserve_frac) * device.battery_capacity_j
     drained_j = energy.background_mw / 1e3 * (now_ns - energy.since_ns) / NS_PER_S
     return above_j - energy.own_uj / UJ_PER_J - drained_j
+
+
+def spare_uj(energy: Energy, device: DeviceState, reserve_frac: float, now_ns: int) -> float:
+    """Return microjoules that may still be promised before the reserve is touched; infinite when unknown.
+
+    What requests in flight may use is taken off. A battery of unknown capacity has nothing to spare once
+    its charge is down to the reserve.
+    """
+    if device.charging or device.battery_frac is None:
+        return inf
+    left_j = energy_left_j(energy, device, reserve_frac, now_ns)
+    if left_j is None:
+        return 0.0 if device.battery_frac <= reserve_frac else inf
+    return left_j * UJ_PER_J - energy.committed_uj
 
 
 def horizon_left_s(
@@ -89,10 +106,10 @@ def energy_price(markets: Sequence[Market], budget_j: float) -> float:
     """
     segments: list[tuple[float, float]] = []
     for market in markets:
-        hull = concave_hull(market.offers)
+        hull = market.hull
         if hull:
             budget_j -= market.requests * hull[0][0]
-        for (e0, u0), (e1, u1) in zip(hull, hull[1:], strict=False):
+        for (e0, u0), (e1, u1) in pairwise(hull):
             segments.append(((u1 - u0) / (e1 - e0), market.requests * (e1 - e0)))
     segments.sort(reverse=True)
     if not segments:
@@ -106,7 +123,7 @@ def energy_price(markets: Sequence[Market], budget_j: float) -> float:
     return 0.0
 
 
-def concave_hull(offers: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def concave_hull(offers: Iterable[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
     """Return the upper concave hull of (energy, utility) points from the cheapest to the most useful."""
     hull: list[tuple[float, float]] = []
     for energy, utility in sorted(offers, key=lambda offer: (offer[0], -offer[1])):
@@ -115,7 +132,7 @@ def concave_hull(offers: Sequence[tuple[float, float]]) -> list[tuple[float, flo
         while len(hull) >= 2 and _bends_up(hull[-2], hull[-1], (energy, utility)):
             hull.pop()
         hull.append((energy, utility))
-    return hull
+    return tuple(hull)
 
 
 def _bends_up(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:

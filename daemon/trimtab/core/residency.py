@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trimtab.core.state import Holding, Residence, State, residence_key
+from trimtab.domain.family import Profile
 from trimtab.domain.quantities import NS_PER_S
 
 UNLIMITED = 1 << 62
@@ -24,32 +25,63 @@ def used_bytes(state: State) -> int:
     return sum(r.resident_bytes for r in state.residences.values() if r.holding is not Holding.EVICTING)
 
 
-def memory_limit(state: State) -> int:
-    """Return what variants may hold from now on: the policy's limit and what the device has to spare.
+def held_bytes(state: State) -> int:
+    """Return what a reading of available memory already counts: all but what is still loading."""
+    return sum(r.resident_bytes for r in state.residences.values() if r.holding is not Holding.LOADING)
 
-    Taken once per device reading, because the reading counts what is resident at that moment.
+
+def memory_limit(state: State) -> int:
+    """Return what variants may hold: the policy's limit and what the device has to spare.
+
+    The device's part is what it had available when it was read, plus what variants held at that moment.
     """
     goal, available = state.policy.memory, state.device.memory_available_bytes
     limit = UNLIMITED if goal.limit_bytes is None else goal.limit_bytes
-    if available is not None:
-        held = sum(r.resident_bytes for r in state.residences.values() if r.holding is not Holding.LOADING)
-        limit = min(limit, max(0, held + available - goal.keep_available_bytes))
-    return limit
+    if available is None:
+        return limit
+    return min(limit, max(0, state.memory_held_bytes + available - goal.keep_available_bytes))
+
+
+def last_resort(state: State, task: str) -> Profile | None:
+    """Return the profile of the task's last resort on the first processor that can run it."""
+    family = state.families[task]
+    profiles = {p.processor: p for p in state.profiles.get(task, ()) if p.variant == family.last_resort}
+    return next((profiles[name] for name in state.processors if name in profiles), None)
 
 
 def last_resort_key(state: State, task: str) -> str:
-    """Return the residence of the task's last resort: its smallest-thread pool, which never leaves."""
-    family = state.families[task]
-    candidates = [p.processor for p in state.profiles.get(task, ()) if p.variant == family.last_resort]
-    for processor in state.processors.values():
-        if processor.name in candidates:
-            return residence_key(task, family.last_resort, processor.pool)
-    return ""
+    """Return the residence of the task's last resort, which never leaves; empty when nothing can run it."""
+    profile = last_resort(state, task)
+    if profile is None:
+        return ""
+    return residence_key(task, profile.variant, state.processors[profile.processor].pool)
+
+
+def resting(state: State, key: str, now_ns: int) -> bool:
+    """Return whether a variant failed so recently that it is left alone."""
+    rest = state.rests.get(key)
+    return rest is not None and rest.until_ns > now_ns
+
+
+def size_bytes(state: State, key: str, profile_bytes: int) -> int:
+    """Return what a variant holds when loaded: as measured last time, else as profiled."""
+    return state.sizes.get(key, profile_bytes)
+
+
+def protected_keys(state: State) -> dict[str, bool]:
+    """Return the residences that never leave: each task's last resort."""
+    return {last_resort_key(state, task): True for task in state.families}
+
+
+def kept_bytes(state: State) -> int:
+    """Return what stays in memory whatever is asked for: the last resorts."""
+    kept = protected_keys(state)
+    return sum(r.resident_bytes for key, r in state.residences.items() if key in kept)
 
 
 def evictable(state: State) -> Iterator[tuple[str, Residence]]:
     """Yield residences that may leave, least recently used first."""
-    protected = {last_resort_key(state, task) for task in state.families}
+    protected = protected_keys(state)
     idle = [
         (r.last_used_ns, key)
         for key, r in state.residences.items()
@@ -76,15 +108,6 @@ def room_for(state: State, resident_bytes: int, *, unused_before_ns: int | None 
         if missing <= 0:
             return Room(True, tuple(leaving))
     return Room(False)
-
-
-def could_ever_fit(state: State, key: str, resident_bytes: int) -> bool:
-    """Return whether a variant fits once everything but the last resorts is gone."""
-    if key in state.residences:
-        return True
-    protected = {last_resort_key(state, task) for task in state.families}
-    kept = sum(r.resident_bytes for k, r in state.residences.items() if k in protected)
-    return kept + resident_bytes <= state.memory_limit_bytes
 
 
 def overflow(state: State) -> list[str]:

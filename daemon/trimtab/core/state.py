@@ -46,7 +46,10 @@ class Residence:
 
 @dataclass(slots=True)
 class Live:
-    """A request in flight. ``rank`` is its place in the queue: (class, deadline, seq)."""
+    """A request in flight. ``rank`` is its place in the queue: (class, deadline, seq).
+
+    ``committed_uj`` is the most energy its candidate may still use: it counts against the reserve.
+    """
 
     request: Request
     seq: int
@@ -70,6 +73,7 @@ class Live:
     expires_ns: int = 0
     run_ns: int = 0
     energy_uj: float = 0.0
+    committed_uj: int = 0
 
 
 @dataclass(slots=True)
@@ -104,7 +108,7 @@ class Demand:
 
 @dataclass(slots=True)
 class Rest:
-    """A variant in a pool that failed: ignored until ``until_ns``, longer each time."""
+    """A variant in a pool that failed: ignored until ``until_ns``, longer after each failure in a row."""
 
     failures: int
     until_ns: int
@@ -112,9 +116,13 @@ class Rest:
 
 @dataclass(slots=True)
 class Energy:
-    """The battery's account between two readings, and the device's own drain learned from it."""
+    """The battery's account between two readings, and the device's own drain learned from it.
+
+    ``committed_uj`` is what requests in flight may still use; whole microjoules, so that it sums exactly.
+    """
 
     own_uj: float = 0.0
+    committed_uj: int = 0
     total_uj: float = 0.0
     since_ns: int = 0
     reading_frac: float = -1.0
@@ -127,7 +135,11 @@ class Energy:
 
 @dataclass(slots=True)
 class State:
-    """The scheduler's whole memory. Dictionaries keep insertion order, which events determine."""
+    """The scheduler's whole memory. Dictionaries keep insertion order, which events determine.
+
+    ``memory_held_bytes`` is what variants held when the device was last read, because that reading counts
+    it. ``sizes`` are resident bytes as measured, by residence; they replace the profile's figure.
+    """
 
     processors: dict[str, Processor] = field(default_factory=dict)
     families: dict[str, Family] = field(default_factory=dict)
@@ -137,6 +149,8 @@ class State:
     device: DeviceState = field(default_factory=DeviceState)
     device_at_ns: int = 0
     memory_limit_bytes: int = 1 << 62
+    memory_held_bytes: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
     residences: dict[str, Residence] = field(default_factory=dict)
     live: dict[str, Live] = field(default_factory=dict)
     queue: list[tuple[int, int, int, str]] = field(default_factory=list)

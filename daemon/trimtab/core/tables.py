@@ -1,23 +1,28 @@
 """Build the table a task's requests are chosen from: everything that only the device's state decides."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
 
-from trimtab.core.prices import Market, energy_left_j, energy_price, horizon_left_s, rate_per_s
-from trimtab.core.residency import could_ever_fit, used_bytes
-from trimtab.core.selection import Entry, Table, rank_entries
-from trimtab.core.state import Holding, State, residence_key
+from trimtab.core.prices import rate_per_s
+from trimtab.core.residency import kept_bytes, size_bytes, used_bytes
+from trimtab.core.selection import Entry, Table
+from trimtab.core.state import Holding, Rest, State, residence_key
 from trimtab.domain.decision import Candidate, Why
-from trimtab.domain.policy import Settings
+from trimtab.domain.policy import BelowReserve, Policy, Settings
 from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
 from trimtab.domain.request import Prefer
-from trimtab.domain.settings import allows, resolve
+from trimtab.domain.settings import allows, matching_rules, settle
 
 PREFERRED_ACCURACY_FACTOR = 4.0
 """How much more a point of accuracy is worth to a caller that prefers accuracy; the price still counts."""
 STAY_S = 60.0
 """Expected stay of a variant in memory, over which its load is written off."""
+MAX_AGE_NS = 5 * NS_PER_S
+"""A table is built anew after so long even if nothing was reported: time-of-day rules and rests pass by."""
 BYTES_PER_MIB = 1 << 20
+DAY_S = 86_400
 
 
 @lru_cache(maxsize=256)
@@ -28,94 +33,139 @@ def confidence_z(confidence: float) -> float:
 
 def local_time_s(state: State, now_ns: int) -> int:
     """Return seconds after local midnight, carried on from the last device reading."""
-    return int(state.device.local_time_s + (now_ns - state.device_at_ns) / NS_PER_S) % 86_400
+    return int(state.device.local_time_s + (now_ns - state.device_at_ns) / NS_PER_S) % DAY_S
+
+
+def rules_for(state: State, task: str, app: str, now_ns: int) -> tuple[int, ...]:
+    """Return the indices of the policy's rules that hold for an app's requests now."""
+    return matching_rules(state.policy, state.device, local_time_s(state, now_ns), task, app)
 
 
 def settings_for(state: State, task: str, app: str, now_ns: int) -> tuple[Settings, tuple[str, ...]]:
     """Return the settings in force for an app's requests and the rules that led to them."""
-    return resolve(state.policy, state.device, local_time_s(state, now_ns), task, app)
+    rules = rules_for(state, task, app, now_ns)
+    return settle(state.policy, task, rules), rule_names(state.policy, rules)
+
+
+def rule_names(policy: Policy, rules: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the names of the rules at these indices."""
+    return tuple([policy.rules[index].name for index in rules])
+
+
+def energy_price_in(state: State, settings: Settings) -> float:
+    """Return the price of energy under these settings: the higher of policy's and horizon's, times factor."""
+    return max(settings.energy_price_per_j, state.energy.price_per_j) * settings.energy_price_factor
+
+
+def rate_of(state: State, task: str, now_ns: int) -> float:
+    """Return a task's present arrivals per second."""
+    demand = state.demand.get(task)
+    return 0.0 if demand is None else rate_per_s(demand, now_ns)
+
+
+def blank_entries(state: State, task: str, candidates: Iterable[Candidate]) -> tuple[Entry, ...]:
+    """Return what tables of a task are made from, in the order that breaks ties: energy, latency, name."""
+    lanes = {name: index for index, name in enumerate(state.processors)}
+    blanks = []
+    for candidate in candidates:
+        pool = state.processors[candidate.processor].pool
+        key = residence_key(task, candidate.variant, pool)
+        blanks.append(Entry(candidate, lanes[candidate.processor], key))
+    return tuple(sorted(blanks, key=lambda e: (e.energy_uj, e.latency_ns, e.name)))
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Settings as they bear on one task's candidates: those, and what they deny (by candidate name)."""
+
+    settings: Settings
+    rules: tuple[str, ...]
+    denied: dict[str, Why]
+
+
+def terms_of(settings: Settings, rules: tuple[str, ...], blanks: Iterable[Entry]) -> Terms:
+    """Return the terms of settings for these candidates."""
+    denied: dict[str, Why] = {}
+    for entry in blanks:
+        if not allows(settings.variants, entry.candidate.variant):
+            denied[entry.name] = Why.VARIANT_DENIED
+        elif not allows(settings.processors, entry.candidate.processor):
+            denied[entry.name] = Why.PROCESSOR_DENIED
+    return Terms(settings, rules, denied)
 
 
 def build_table(
-    state: State,
-    candidates: tuple[Candidate, ...],
-    task: str,
-    app: str,
-    prefer: Prefer,
-    now_ns: int,
+    state: State, blanks: tuple[Entry, ...], task: str, terms: Terms, prefer: Prefer, now_ns: int
 ) -> Table:
-    """Return the ranked entries of a task for one app and preference in the present device state."""
-    settings, rules = settings_for(state, task, app, now_ns)
-    price = max(settings.energy_price_per_j, state.energy.price_per_j) * settings.energy_price_factor
+    """Return the ranked entries of a task under these terms in the present device state."""
+    settings = terms.settings
+    price = energy_price_in(state, settings)
     weight = settings.weight * (PREFERRED_ACCURACY_FACTOR if prefer is Prefer.ACCURACY else 1.0)
-    lanes = {name: index for index, name in enumerate(state.processors)}
-    entries = [
-        _entry(state, candidate, lanes, task, settings, price, weight, now_ns) for candidate in candidates
-    ]
-    _hold_the_reserve(state, entries, now_ns)
-    ranked = rank_entries(entries)
-    open_ = tuple(e for e in ranked if e.blocked is None)
-    cold = tuple(e for e in open_ if not e.resident)
-    wanted = [e for e in ranked if e.blocked not in (Why.VARIANT_DENIED, Why.PROCESSOR_DENIED)]
-    most_accurate = max(wanted, key=lambda e: (e.top_accuracy, e.ideal), default=None)
-    return Table(settings, rules, ranked, open_, cold, most_accurate, price, weight, prefer)
-
-
-def _entry(
-    state: State,
-    candidate: Candidate,
-    lanes: dict[str, int],
-    task: str,
-    settings: Settings,
-    price: float,
-    weight: float,
-    now_ns: int,
-) -> Entry:
-    pool = state.processors[candidate.processor].pool
-    key = residence_key(task, candidate.variant, pool)
-    entry = Entry(candidate, lanes[candidate.processor], key)
-    residence = state.residences.get(key)
-    if residence is None or residence.holding is not Holding.RESIDENT:
-        entry.resident = False
-        entry.load_ns = candidate.load_ns
-        if residence is not None and residence.holding is Holding.LOADING:
-            entry.load_at_ns, entry.load_ns = now_ns, max(0, residence.ready_ns - now_ns)
-        else:
-            uses = max(1.0, _rate(state, task, now_ns) * STAY_S)
-            entry.load_cost = price * candidate.load_energy_uj / UJ_PER_J / uses
-    entry.cost = (
-        price * candidate.expected_energy_uj / UJ_PER_J
-        + _memory_price(state, settings) * candidate.resident_bytes / BYTES_PER_MIB
-        + settings.latency_price_per_s * candidate.expected_latency_ns / NS_PER_S
+    price_per_uj, price_per_ns = price / UJ_PER_J, settings.latency_price_per_s / NS_PER_S
+    price_per_byte = _memory_price(state, settings) / BYTES_PER_MIB
+    uses = max(1.0, rate_of(state, task, now_ns) * STAY_S)
+    spare_bytes, entries = state.memory_limit_bytes - kept_bytes(state), []
+    for blank in blanks:
+        entry = blank.fresh()
+        _note_residence(state, entry, spare_bytes, now_ns)
+        entry.load_cost = price_per_uj * entry.load_uj / uses
+        entry.cost = (
+            price_per_uj * entry.energy_uj
+            + price_per_byte * entry.resident_bytes
+            + price_per_ns * entry.latency_ns
+        )
+        entry.ideal = weight * entry.top_accuracy - entry.cost
+        if entry.name in terms.denied:
+            entry.blocked, entry.detail = terms.denied[entry.name], ""
+        entries.append(entry)
+    entries.sort(key=_ideal, reverse=True)
+    return Table(
+        settings=settings,
+        rules=terms.rules,
+        entries=tuple(entries),
+        energy_price_per_j=price,
+        weight=weight,
+        prefer=prefer,
+        stale_at_ns=_stale_at_ns(state, now_ns),
+        spare_cheapest=state.policy.battery.below_reserve is BelowReserve.CHEAPEST,
     )
-    entry.ideal = weight * entry.top_accuracy - entry.cost
-    entry.blocked, entry.detail = _block(state, entry, settings, key, now_ns)
-    return entry
 
 
-def _block(
-    state: State, entry: Entry, settings: Settings, key: str, now_ns: int
-) -> tuple[Why | None, str]:
-    candidate = entry.candidate
-    if not allows(settings.variants, candidate.variant):
-        return Why.VARIANT_DENIED, ""
-    if not allows(settings.processors, candidate.processor):
-        return Why.PROCESSOR_DENIED, ""
-    rest = state.rests.get(key)
+def _ideal(entry: Entry) -> float:
+    return entry.ideal
+
+
+def _stale_at_ns(state: State, now_ns: int) -> int:
+    """Return when a table built now stops being true without an event: a rest ends, or it is too old."""
+    ends = [rest.until_ns for rest in state.rests.values() if rest.until_ns > now_ns]
+    return min([now_ns + MAX_AGE_NS, *ends])
+
+
+def _note_residence(state: State, entry: Entry, spare_bytes: int, now_ns: int) -> None:
+    """Fill in what memory and health say about an entry: its load, and whether they block it."""
+    candidate, residence = entry.candidate, state.residences.get(entry.residence)
+    entry.resident_bytes = size_bytes(state, entry.residence, candidate.resident_bytes)
+    rest = state.rests.get(entry.residence)
+    if residence is None:
+        entry.resident, entry.load_ns, entry.load_uj = False, candidate.load_ns, candidate.load_energy_uj
+        if entry.resident_bytes > spare_bytes:
+            detail = _sizes(entry.resident_bytes, state.memory_limit_bytes)
+            entry.blocked, entry.detail = Why.NO_MEMORY, detail
+    elif residence.holding is Holding.EVICTING:
+        entry.resident, entry.load_ns = False, candidate.load_ns
+        entry.blocked, entry.detail = Why.NO_MEMORY, "it is leaving memory"
+    elif residence.holding is Holding.LOADING:
+        entry.resident, entry.ready_ns = False, residence.ready_ns
     if rest is not None and rest.until_ns > now_ns:
-        return Why.UNHEALTHY, f"{rest.failures} failures"
-    residence = state.residences.get(key)
-    if residence is not None and residence.holding is Holding.EVICTING:
-        return Why.NO_MEMORY, "it is leaving memory"
-    if not could_ever_fit(state, key, candidate.resident_bytes):
-        needed, limit = candidate.resident_bytes / BYTES_PER_MIB, state.memory_limit_bytes / BYTES_PER_MIB
-        return Why.NO_MEMORY, f"needs {needed:.1f} MiB of {limit:.1f} MiB"
-    return None, ""
+        entry.blocked, entry.detail = Why.UNHEALTHY, _failures(rest)
 
 
-def _rate(state: State, task: str, now_ns: int) -> float:
-    demand = state.demand.get(task)
-    return 0.0 if demand is None else rate_per_s(demand, now_ns)
+def _sizes(needed: int, limit: int) -> str:
+    return f"needs {needed / BYTES_PER_MIB:.1f} of {limit / BYTES_PER_MIB:.1f} MiB"
+
+
+def _failures(rest: Rest) -> str:
+    return f"{rest.failures} failure{'' if rest.failures == 1 else 's'} in a row"
 
 
 def _memory_price(state: State, settings: Settings) -> float:
@@ -124,45 +174,3 @@ def _memory_price(state: State, settings: Settings) -> float:
         return 0.0
     limit = state.memory_limit_bytes
     return settings.memory_price_per_mib * min(1.0, used_bytes(state) / limit if limit else 1.0)
-
-
-def _hold_the_reserve(state: State, entries: list[Entry], now_ns: int) -> None:
-    """Block what would overdraw the reserve; the cheapest candidates that can run at all stay open."""
-    if state.device.charging:
-        return
-    left_j = energy_left_j(state.energy, state.device, state.policy.battery.reserve_frac, now_ns)
-    if left_j is None:
-        frac, reserve = state.device.battery_frac, state.policy.battery.reserve_frac
-        left_j = 0.0 if frac is not None and frac <= reserve else None
-    if left_j is None:
-        return
-    able = [e for e in entries if e.blocked is None]
-    if not able:
-        return
-    cheapest_uj = min(e.candidate.expected_energy_uj for e in able)
-    for entry in able:
-        energy_uj = entry.candidate.expected_energy_uj
-        if energy_uj > cheapest_uj and energy_uj > left_j * UJ_PER_J:
-            entry.blocked, entry.detail = Why.RESERVE, f"{max(0.0, left_j):.3g} J left above the reserve"
-
-
-def solve_energy_price(
-    state: State, candidates: dict[str, tuple[Candidate, ...]], now_ns: int
-) -> float:
-    """Return the horizon's price of energy in utility per joule; 0 when charging or without a horizon."""
-    goal = state.policy.battery
-    left_j = energy_left_j(state.energy, state.device, goal.reserve_frac, now_ns)
-    left_s = horizon_left_s(goal, state.device, state.device_at_ns, state.policy_since_ns, now_ns)
-    if state.device.charging or left_j is None or left_s is None:
-        return 0.0
-    budget_j = left_j - state.energy.background_mw / 1e3 * left_s
-    markets = []
-    for task in state.demand:
-        settings, _ = settings_for(state, task, "", now_ns)
-        offers = tuple(
-            (c.expected_energy_uj / UJ_PER_J, settings.weight * max(c.accuracy_frac))
-            for c in candidates.get(task, ())
-            if allows(settings.variants, c.variant) and allows(settings.processors, c.processor)
-        )
-        markets.append(Market(_rate(state, task, now_ns) * left_s, offers))
-    return energy_price(markets, budget_j)

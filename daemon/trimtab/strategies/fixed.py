@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from trimtab.core.selection import Choice, Entry, Judged, Situation, Table, broken_goals, judge
+from trimtab.core.selection import Choice, Entry, Judged, Situation, Table, broken_goals, finish_ns, judge
 from trimtab.domain.decision import Why
 
 HARD = (
@@ -18,19 +18,14 @@ HARD = (
 
 def _soonest(table: Table, at: Situation, wanted: Callable[[Entry], bool]) -> Choice | None:
     """Return the wanted entry that would finish first, whatever goals it breaks."""
-    best: tuple[tuple[int, float, str], Entry, Judged] | None = None
+    best: tuple[tuple[float, float, str], Entry, Judged] | None = None
     for entry in table.entries:
         if not wanted(entry):
             continue
         judged = judge(entry, at)
         if judged.why in HARD:
             continue
-        candidate = entry.candidate
-        key = (
-            judged.delay_ns + candidate.expected_latency_ns,
-            candidate.expected_energy_uj,
-            candidate.name,
-        )
+        key = (finish_ns(entry, judged, at), entry.energy_uj, entry.name)
         if best is None or key < best[0]:
             best = (key, entry, judged)
     return None if best is None else Choice(best[1], best[2], broken_goals(best[1], best[2], at))
@@ -52,9 +47,7 @@ class Smallest:
         """Return the variant with the cheapest candidate, where it finishes first."""
         if not table.entries:
             return None
-        cheapest = min(
-            table.entries, key=lambda e: (e.candidate.expected_energy_uj, e.candidate.name)
-        ).candidate.variant
+        cheapest = min(table.entries, key=lambda e: (e.energy_uj, e.name)).candidate.variant
         return _soonest(table, at, lambda e: e.candidate.variant == cheapest)
 
 

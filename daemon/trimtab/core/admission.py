@@ -1,0 +1,245 @@
+"""Admit requests: choose who serves them, queue or reject them, choose again when that went wrong."""
+
+from bisect import insort
+from collections.abc import Callable
+
+from trimtab.core import events as ev
+from trimtab.core.chooser import Chooser
+from trimtab.core.commands import Command, Decided, Finish
+from trimtab.core.holdings import Holdings
+from trimtab.core.lifecycle import ENDINGS, IllegalEventError, move
+from trimtab.core.prices import note_arrival
+from trimtab.core.queueing import LATE_CLASS, class_of, late_count
+from trimtab.core.selection import Choice, Situation, Table
+from trimtab.core.state import Demand, Holding, Live, Phase, State
+from trimtab.domain.decision import Cause, Outcome, Result, Verdict, Why
+from trimtab.domain.policy import Goal
+from trimtab.domain.request import Request
+
+MAX_ATTEMPTS = 3
+"""So many times one request is decided before it fails."""
+LATE_BUDGETS = 4
+LATE_GRACE_NS = 250_000_000
+"""A request whose deadline was given up is dropped once it is late by the larger of the two."""
+STANDING = (Why.NOT_PINNED, Why.VARIANT_DENIED, Why.PROCESSOR_DENIED, Why.UNHEALTHY, Why.NO_MEMORY)
+"""Reasons that hold whatever the load and the battery."""
+
+
+class Admission:
+    """Every way into the queue, and every way out of the scheduler."""
+
+    def __init__(
+        self,
+        state: State,
+        chooser: Chooser,
+        holdings: Holdings,
+        emit: Callable[[Command], None],
+        explain: bool,
+    ) -> None:
+        """Work on ``state``; with ``explain`` decisions carry every candidate's verdict."""
+        self._state = state
+        self._chooser = chooser
+        self._holdings = holdings
+        self._emit = emit
+        self._explain = explain
+
+    # ---- in ----------------------------------------------------------------------------------------
+
+    def check(self, event: ev.RequestArrived) -> None:
+        """Raise ``IllegalEventError`` for a request that no caller may send."""
+        request, live = event.request, self._state.live
+        if request.request_id in live:
+            raise IllegalEventError(event, "this id is in flight", live[request.request_id])
+        if request.batch < 1:
+            raise IllegalEventError(event, f"a batch has at least one sample, not {request.batch}")
+
+    def refusal(self, request: Request) -> Result | None:
+        """Return why a request is refused before anything is decided, if it is."""
+        state = self._state
+        family = state.families.get(request.task)
+        if state.draining:
+            cause, reason = Cause.DRAINING, "draining: no new requests are admitted"
+        elif family is None:
+            known = ", ".join(state.families) or "none"
+            cause, reason = Cause.UNKNOWN_TASK, f"unknown task {request.task!r}; known: {known}"
+        elif not self._chooser.candidates[request.task]:
+            cause, reason = Cause.NOT_READY, f"task {request.task!r} has no profiles yet"
+        elif request.variant and all(v.name != request.variant for v in family.variants):
+            known = ", ".join(v.name for v in family.variants)
+            cause, reason = Cause.UNKNOWN_VARIANT, f"unknown variant {request.variant!r}; known: {known}"
+        else:
+            return None
+        return Result(request.request_id, Outcome.REJECTED, cause, reason)
+
+    def count(self, task: str, now_ns: int) -> None:
+        """Count an arrival: it is demand, whatever becomes of it."""
+        self._state.arrivals += 1
+        note_arrival(self._state.demand.setdefault(task, Demand()), now_ns)
+
+    def arrive(self, event: ev.RequestArrived, now_ns: int) -> None:
+        """Decide a request that just came in."""
+        request, state = event.request, self._state
+        table = self._chooser.table(request.task, request.app, request.prefer, now_ns)
+        budget_ns = request.latency_budget_ns
+        budget_ns = table.settings.latency_budget_ns if budget_ns is None else budget_ns
+        live = Live(
+            request=request,
+            seq=state.arrivals,
+            phase=Phase.NEW,
+            arrived_ns=now_ns,
+            deadline_ns=now_ns + budget_ns - event.elapsed_ns,
+            settings=table.settings,
+            rules=table.rules,
+            policy=state.policy.name,
+            queued_ns=now_ns,
+        )
+        self._decide_with(table, live, now_ns)
+
+    # ---- deciding ----------------------------------------------------------------------------------
+
+    def decide(self, live: Live, now_ns: int) -> None:
+        """Choose for a request that holds no candidate, then queue or reject it."""
+        live.candidate, live.given_up = None, ()
+        self._decide_with(self._chooser.table_for(live, now_ns), live, now_ns)
+
+    def _decide_with(self, table: Table, live: Live, now_ns: int) -> None:
+        live.attempts += 1
+        at = self._chooser.situation(live, table, now_ns)
+        choice = self._choose_with_room(live, table, at, now_ns)
+        if choice is None:
+            self._reject_for(live, table, at, now_ns)
+        elif Goal.DEADLINE in choice.given_up and late_count(self._state) >= self._state.policy.queue_limit:
+            self._holdings.release(live, now_ns)
+            self._end(live, Outcome.REJECTED, Cause.OVERLOAD, "overload: too many late requests wait", now_ns)
+        else:
+            self._queue(live, choice, now_ns)
+            self._record(live, table, at, choice)
+        if table.cold and self._holdings.settled:
+            wish = self._chooser.wish(table, at, choice)
+            if wish is not None:
+                self._holdings.fulfil(live.request.task, wish, now_ns)
+
+    def _choose_with_room(self, live: Live, table: Table, at: Situation, now_ns: int) -> Choice | None:
+        """Ask the strategy until its choice can also be held in memory."""
+        choice = self._chooser.strategy.choose(table, at)
+        while choice is not None and not self._holdings.claim(live, choice.entry, now_ns):
+            needed = choice.entry.resident_bytes
+            absent = [e for e in table.cold if e.resident_bytes >= needed]
+            table.block(absent, Why.NO_MEMORY, "what is in memory is in use")
+            choice = self._chooser.strategy.choose(table, at)
+        return choice
+
+    def _record(self, live: Live, table: Table, at: Situation, choice: Choice) -> None:
+        live.decision = self._chooser.decision(live, table, at, choice)
+        told: tuple[Verdict, ...] = self._chooser.explain(table, at, choice) if self._explain else ()
+        self._emit(Decided(live.decision, told))
+
+    def _reject_for(self, live: Live, table: Table, at: Situation, now_ns: int) -> None:
+        """Reject a request that no candidate can serve, telling how many fail for which reason."""
+        counts = self._chooser.count_reasons(table, at)
+        passing = [why for why in counts if why not in STANDING]
+        told = self._chooser.explain(table, at, None) if self._explain else ()
+        if passing == [Why.RESERVE]:
+            self._end(live, Outcome.REJECTED, Cause.RESERVE, Cause.RESERVE.value, now_ns, told)
+            return
+        full = Why.QUEUE_FULL in passing and set(passing) <= {Why.QUEUE_FULL, Why.RESERVE}
+        cause = Cause.OVERLOAD if full else Cause.GOALS
+        fixed = counts.pop(Why.CHOSEN, 0)
+        reasons = [f"{count} {why.value}" for why, count in counts.most_common()]
+        reasons += [f"{fixed} not used by this strategy"] if fixed else []
+        self._end(live, Outcome.REJECTED, cause, f"{cause.value}: {', '.join(reasons)}", now_ns, told)
+
+    # ---- the queue ---------------------------------------------------------------------------------
+
+    def _queue(self, live: Live, choice: Choice, now_ns: int) -> None:
+        state = self._state
+        late = Goal.DEADLINE in choice.given_up
+        live.candidate, live.given_up = choice.entry.candidate, choice.given_up
+        live.rank = (LATE_CLASS if late else class_of(live.request.priority), live.deadline_ns, live.seq)
+        live.queued_ns = now_ns
+        budget_ns = live.deadline_ns - live.arrived_ns
+        live.expires_ns = live.deadline_ns + (max(LATE_BUDGETS * budget_ns, LATE_GRACE_NS) if late else 0)
+        resident = state.residences[live.residence].holding is Holding.RESIDENT
+        move(live, Phase.QUEUED if resident else Phase.LOADING)
+        state.live[live.request.request_id] = live
+        insort(state.queue, (*live.rank, live.request.request_id))
+
+    def withdraw(self, live: Live, now_ns: int) -> None:
+        """Take a request out of the queue and end its claims, so that it can be decided again."""
+        self._state.queue.remove((*live.rank, live.request.request_id))
+        self._holdings.release(live, now_ns)
+
+    def decide_again(self, live: Live, error: str, now_ns: int) -> None:
+        """Decide a request anew after its variant failed; the failed one rests, so another is found."""
+        if live.attempts < MAX_ATTEMPTS:
+            self.decide(live, now_ns)
+        else:
+            self._end(live, Outcome.FAILED, Cause.VARIANT, error, now_ns)
+
+    # ---- out ---------------------------------------------------------------------------------------
+
+    def end_waiting(self, live: Live, outcome: Outcome, cause: Cause, reason: str, now_ns: int) -> None:
+        """End a request that is waiting in the queue."""
+        result = _result(live, outcome, cause, reason, now_ns)
+        self.withdraw(live, now_ns)
+        self._drop(live)
+        self._emit(Finish(result))
+
+    def end_run(
+        self, live: Live, outcome: Outcome, cause: Cause, reason: str, now_ns: int, confidence: float = 0.0
+    ) -> None:
+        """End a request whose run is over."""
+        result = _result(live, outcome, cause, reason, now_ns, confidence)
+        self.forget(live, now_ns)
+        self._emit(Finish(result))
+
+    def answer_abandoned(self, live: Live, now_ns: int) -> None:
+        """Tell that a running request is cancelled; its processor stays busy until the run ends."""
+        self._emit(Finish(_result(live, Outcome.CANCELLED, Cause.CALLER, "cancelled", now_ns)))
+        move(live, Phase.ABANDONED)
+
+    def forget(self, live: Live, now_ns: int) -> None:
+        """Drop a request that was answered and whose run is over."""
+        self._holdings.release(live, now_ns)
+        self._drop(live)
+
+    def _end(
+        self,
+        live: Live,
+        outcome: Outcome,
+        cause: Cause,
+        reason: str,
+        now_ns: int,
+        told: tuple[Verdict, ...] = (),
+    ) -> None:
+        """End a request that holds nothing."""
+        self._drop(live)
+        self._emit(Finish(_result(live, outcome, cause, reason, now_ns), told))
+
+    def _drop(self, live: Live) -> None:
+        self._state.live.pop(live.request.request_id, None)
+
+
+def _result(
+    live: Live, outcome: Outcome, cause: Cause, reason: str, now_ns: int, confidence: float = 0.0
+) -> Result:
+    """Return how a request ends; raise ``AssertionError`` for an outcome its phase does not allow."""
+    assert outcome in ENDINGS[live.phase], f"{live.phase.value} cannot end as {outcome.value}"
+    candidate, done = live.candidate, outcome is Outcome.DONE
+    began_ns = live.started_ns or now_ns
+    return Result(
+        request_id=live.request.request_id,
+        outcome=outcome,
+        cause=cause,
+        reason=reason,
+        variant="" if candidate is None else candidate.variant,
+        processor="" if candidate is None else candidate.processor,
+        exit_index=live.stage if done else -1,
+        confidence=confidence,
+        queue_ns=max(0, began_ns - live.arrived_ns - live.load_ns),
+        load_ns=live.load_ns,
+        run_ns=live.run_ns,
+        energy_uj=live.energy_uj,
+        on_time=done and now_ns <= live.deadline_ns,
+        given_up=live.given_up,
+    )

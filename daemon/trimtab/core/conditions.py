@@ -1,0 +1,106 @@
+"""Take in what the device is and what is wanted of it: processors, families, profiles, policy, sensors."""
+
+from trimtab.core import events as ev
+from trimtab.core.chooser import Chooser
+from trimtab.core.holdings import Holdings
+from trimtab.core.lifecycle import IllegalEventError
+from trimtab.core.prices import note_reading
+from trimtab.core.residency import held_bytes
+from trimtab.core.state import Estimate, State
+from trimtab.domain.quantities import NS_PER_S
+
+REPRICE_ARRIVALS = 128
+REPRICE_NS = NS_PER_S
+"""The price of energy is solved again after so many arrivals or so long, whichever comes first."""
+
+
+class Conditions:
+    """Everything that decisions are made under, and the energy price that follows from it."""
+
+    def __init__(self, state: State, chooser: Chooser, holdings: Holdings) -> None:
+        """Work on ``state``; ``chooser`` and ``holdings`` are told what their tables and limits lost."""
+        self._state = state
+        self._chooser = chooser
+        self._holdings = holdings
+
+    def on_processors(self, event: ev.ProcessorsFound, now_ns: int) -> None:
+        """Take over the device's processors; only before anything is loaded."""
+        state = self._state
+        names = [p.name for p in event.processors]
+        if state.live or state.residences:
+            raise IllegalEventError(event, "processors cannot change while variants are loaded")
+        if not names or len({*names}) != len(names):
+            raise IllegalEventError(event, "a device has at least one processor, each with its own name")
+        state.processors = {p.name: p for p in event.processors}
+        state.estimates = {name: state.estimates.get(name, Estimate()) for name in names}
+        self._catalogue_changed(now_ns)
+
+    def on_family(self, event: ev.FamilyAdded, now_ns: int) -> None:
+        """Serve a task from now on."""
+        family = event.family
+        names = [variant.name for variant in family.variants]
+        if family.last_resort not in names:
+            raise IllegalEventError(
+                event, f"the last resort {family.last_resort!r} is no variant of the family"
+            )
+        try:
+            self._chooser.candidates_of(family, self._state.profiles.get(family.task, ()))
+        except ValueError as error:
+            raise IllegalEventError(event, f"profiles and family do not match: {error}") from error
+        self._state.families[family.task] = family
+        self._catalogue_changed(now_ns)
+
+    def on_profiles(self, event: ev.ProfilesReplaced, now_ns: int) -> None:
+        """Take over what a task's variants cost on this device."""
+        family = self._state.families.get(event.task)
+        if family is None:
+            raise IllegalEventError(event, f"there is no family for task {event.task!r}")
+        try:
+            self._chooser.candidates_of(family, event.profiles)
+        except ValueError as error:
+            raise IllegalEventError(event, f"profiles and family do not match: {error}") from error
+        self._state.profiles[event.task] = event.profiles
+        self._catalogue_changed(now_ns)
+
+    def _catalogue_changed(self, now_ns: int) -> None:
+        self._chooser.rebuild()
+        self.reprice(now_ns)
+        self._holdings.load_last_resorts(now_ns)
+
+    def on_policy(self, event: ev.PolicyReplaced, now_ns: int) -> None:
+        """Put a policy in force."""
+        try:
+            self._chooser.use_strategy(event.policy)
+        except ValueError as error:
+            raise IllegalEventError(event, str(error)) from error
+        self._state.policy, self._state.policy_since_ns = event.policy, now_ns
+        self._chooser.forget_policy()
+        self._holdings.limit_memory()
+        self.reprice(now_ns)
+
+    def on_device(self, event: ev.DeviceChanged, now_ns: int) -> None:
+        """Take over a reading of the sensors."""
+        state = self._state
+        note_reading(state.energy, event.device, now_ns, was_charging=state.device.charging)
+        state.device, state.device_at_ns = event.device, now_ns
+        state.memory_held_bytes = held_bytes(state)
+        self._chooser.forget()
+        self._holdings.limit_memory()
+        self._holdings.load_last_resorts(now_ns)
+        self.reprice(now_ns)
+
+    def reprice_if_due(self, now_ns: int) -> None:
+        """Solve for the energy price once enough requests came or enough time went by."""
+        energy = self._state.energy
+        due = self._state.arrivals - energy.priced_arrivals >= REPRICE_ARRIVALS
+        if due or now_ns - energy.priced_ns >= REPRICE_NS:
+            self.reprice(now_ns)
+
+    def reprice(self, now_ns: int) -> None:
+        """Solve for the energy price; tables are dropped only when it moved."""
+        energy = self._state.energy
+        price = self._chooser.solve_energy_price(now_ns)
+        energy.priced_ns, energy.priced_arrivals = now_ns, self._state.arrivals
+        if price != energy.price_per_j:
+            energy.price_per_j = price
+            self._chooser.forget()

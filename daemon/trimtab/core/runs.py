@@ -1,0 +1,175 @@
+"""Run requests stage by stage, learn from what was measured, and cope with what fails."""
+
+from collections.abc import Callable
+
+from trimtab.core import events as ev
+from trimtab.core.admission import Admission
+from trimtab.core.chooser import Chooser
+from trimtab.core.commands import Command, RunStage
+from trimtab.core.early_exit import floor_of, goes_on, leaves_by_itself
+from trimtab.core.estimator import observe, slowdown
+from trimtab.core.holdings import Holdings
+from trimtab.core.lifecycle import IllegalEventError, move
+from trimtab.core.state import Holding, Live, Occupation, Phase, State, residence_key
+from trimtab.domain.decision import Candidate, Cause, Outcome
+from trimtab.domain.policy import Goal
+
+OVERHEAD_GAIN = 0.05
+MAX_OVERHEAD_NS = 20_000_000
+FAULTS = ("request", "variant")
+GOAL_ORDER = tuple(Goal)
+
+
+class Runs:
+    """What processors and pools report, from the first stage of a request to its last."""
+
+    def __init__(
+        self,
+        state: State,
+        chooser: Chooser,
+        holdings: Holdings,
+        admission: Admission,
+        emit: Callable[[Command], None],
+    ) -> None:
+        """Work on ``state`` and send commands to ``emit``."""
+        self._state = state
+        self._chooser = chooser
+        self._holdings = holdings
+        self._admission = admission
+        self._emit = emit
+
+    # ---- stages ------------------------------------------------------------------------------------
+
+    def start(self, live: Live, now_ns: int) -> None:
+        """Give a queued request its processor. It keeps its residence until its last stage has run."""
+        self._state.queue.remove((*live.rank, live.request.request_id))
+        move(live, Phase.RUNNING)
+        self._holdings.started(live, now_ns)
+        live.started_ns = now_ns
+        self._run(live, 0, now_ns)
+
+    def _run(self, live: Live, stage: int, now_ns: int) -> None:
+        state, candidate, request = self._state, _candidate(live), live.request
+        live.stage, live.dispatched_ns = stage, now_ns
+        factor = slowdown(state.estimates[candidate.processor]) * request.batch
+        end_ns = now_ns + int(_stage_ns(candidate, stage) * factor + state.overhead_ns)
+        state.running[candidate.processor] = Occupation(request.request_id, now_ns, end_ns)
+        self._emit(RunStage(request.request_id, request.task, candidate.variant, candidate.processor, stage))
+
+    def on_stage(self, event: ev.StageFinished, now_ns: int) -> None:
+        """Take a stage's result: run the next one, or answer."""
+        state, live = self._state, self._running(event)
+        candidate = _candidate(live)
+        self._learn(live, candidate, event, now_ns)
+        live.run_ns += event.run_ns
+        live.energy_uj += event.energy_uj
+        del state.running[candidate.processor]
+        self._holdings.worked(live.residence, now_ns)
+        if live.phase is Phase.ABANDONED:
+            self._admission.forget(live, now_ns)
+        elif goes_on(state, live, event.stage, event.confidence, now_ns):
+            self._run(live, event.stage + 1, now_ns)
+        else:
+            _note_shortfall(live, candidate, event)
+            self._admission.end_run(live, Outcome.DONE, Cause.NONE, "", now_ns, event.confidence)
+
+    def _running(self, event: ev.StageFinished | ev.RunFailed) -> Live:
+        """Return the request an event of a run is about; raise when it is not running that stage."""
+        live = self._state.live.get(event.request_id)
+        if live is None or live.phase not in (Phase.RUNNING, Phase.ABANDONED) or live.stage != event.stage:
+            raise IllegalEventError(event, "no such stage is running", live)
+        return live
+
+    def _learn(self, live: Live, candidate: Candidate, event: ev.StageFinished, now_ns: int) -> None:
+        """Update slow-down, own overhead and the battery's account from one run.
+
+        A batch tells nothing about the slow-down: that it takes proportionally long is an assumption.
+        """
+        state = self._state
+        if live.request.batch == 1:
+            profile_ns = _stage_ns(candidate, event.stage)
+            observe(state.estimates[candidate.processor], profile_ns, event.run_ns, now_ns)
+        around_ns = min(MAX_OVERHEAD_NS, max(0, now_ns - live.dispatched_ns - event.run_ns))
+        state.overhead_ns += OVERHEAD_GAIN * (around_ns - state.overhead_ns)
+        self._spend(event.energy_uj)
+
+    def _spend(self, energy_uj: float) -> None:
+        self._state.energy.own_uj += energy_uj
+        self._state.energy.total_uj += energy_uj
+
+    def on_run_failed(self, event: ev.RunFailed, now_ns: int) -> None:
+        """Answer a request that cannot be processed, or let its variant rest and find another."""
+        live = self._running(event)
+        if event.fault not in FAULTS:
+            raise IllegalEventError(event, f"a fault is one of {', '.join(FAULTS)}", live)
+        del self._state.running[_candidate(live).processor]
+        if event.fault == "variant":
+            self._holdings.failed(live.residence, now_ns)
+        if live.phase is Phase.ABANDONED:
+            self._admission.forget(live, now_ns)
+        elif event.fault == "variant":
+            self._holdings.release(live, now_ns)
+            self._admission.decide_again(live, event.error, now_ns)
+        else:
+            self._admission.end_run(live, Outcome.FAILED, Cause.INPUT, event.error, now_ns)
+
+    # ---- loads and evictions -----------------------------------------------------------------------
+
+    def on_loaded(self, event: ev.LoadFinished, now_ns: int) -> None:
+        """Let those that waited for a variant run."""
+        key = self._held(event, Holding.LOADING)
+        self._spend(self._load_energy_uj(event))
+        for live in self._waiting_for(key):
+            move(live, Phase.QUEUED)
+            live.load_ns += min(event.load_ns, now_ns - live.queued_ns)
+        self._holdings.loaded(key, event.resident_bytes, now_ns)
+
+    def on_load_failed(self, event: ev.LoadFailed, now_ns: int) -> None:
+        """Let a variant rest and find another for those that waited for it."""
+        key = self._held(event, Holding.LOADING)
+        self._holdings.failed(key, now_ns)
+        waiting = self._waiting_for(key)
+        for live in waiting:
+            self._admission.withdraw(live, now_ns)
+        self._holdings.gone(key)
+        for live in waiting:
+            self._admission.decide_again(live, event.error, now_ns)
+
+    def on_evicted(self, event: ev.EvictFinished, now_ns: int) -> None:
+        """Note that memory was given back."""
+        self._holdings.gone(self._held(event, Holding.EVICTING))
+        self._holdings.load_last_resorts(now_ns)
+
+    def _held(self, event: ev.LoadFinished | ev.LoadFailed | ev.EvictFinished, holding: Holding) -> str:
+        key = residence_key(event.task, event.variant, event.pool)
+        residence = self._state.residences.get(key)
+        if residence is None or residence.holding is not holding:
+            raise IllegalEventError(event, f"{key} is not {holding.value}")
+        return key
+
+    def _load_energy_uj(self, event: ev.LoadFinished) -> float:
+        for candidate in self._chooser.candidates.get(event.task, ()):
+            pool = self._state.processors[candidate.processor].pool
+            if candidate.variant == event.variant and pool == event.pool:
+                return candidate.load_energy_uj
+        return 0.0
+
+    def _waiting_for(self, key: str) -> list[Live]:
+        return [x for x in self._state.live.values() if x.residence == key and x.phase is Phase.LOADING]
+
+
+def _candidate(live: Live) -> Candidate:
+    assert live.candidate is not None, f"{live.request.request_id} runs without a candidate"
+    return live.candidate
+
+
+def _stage_ns(candidate: Candidate, stage: int) -> int:
+    return candidate.latency_ns[stage] - (candidate.latency_ns[stage - 1] if stage else 0)
+
+
+def _note_shortfall(live: Live, candidate: Candidate, event: ev.StageFinished) -> None:
+    """Say that the accuracy floor was given up when a run was stopped at an exit below it."""
+    stopped = not leaves_by_itself(candidate, event.stage, event.confidence)
+    if stopped and candidate.accuracy_frac[event.stage] < floor_of(live):
+        given_up = {*live.given_up, Goal.ACCURACY}
+        live.given_up = tuple([goal for goal in GOAL_ORDER if goal in given_up])

@@ -1,0 +1,182 @@
+"""The price of energy against cases worked out by hand, and the battery's account."""
+
+from math import exp, inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.core.world import MS, World
+
+from trimtab.core import events as ev
+from trimtab.core.prices import (
+    Market,
+    concave_hull,
+    energy_left_j,
+    energy_price,
+    horizon_left_s,
+    note_arrival,
+    note_reading,
+    rate_per_s,
+    spare_uj,
+)
+from trimtab.core.state import Demand, Energy
+from trimtab.core.tables import local_time_s
+from trimtab.domain.device import DeviceState
+from trimtab.domain.policy import BatteryGoal, Policy, Settings
+
+S = 1000 * MS
+HULL = ((1.0, 0.6), (2.0, 0.8), (4.0, 0.9))
+"""Slopes 0.2 and 0.05 utility per joule."""
+
+
+@pytest.mark.parametrize(
+    ("budget_j", "price"),
+    [
+        (1000.0, 0.0),  # 100 x 4 J for everyone
+        (400.0, 0.0),  # exactly enough
+        (399.0, 0.05),  # runs out in the second segment
+        (201.0, 0.05),
+        (199.0, 0.2),  # runs out in the first
+        (101.0, 0.2),
+        (99.0, 0.2 * 1.001),  # not even the cheapest: dearer than any step up
+    ],
+)
+def test_the_price_is_the_slope_where_the_budget_runs_out(budget_j: float, price: float) -> None:
+    assert energy_price([Market(100.0, HULL)], budget_j) == pytest.approx(price)
+
+
+def test_two_tasks_share_one_budget_by_slope() -> None:
+    """Cheapest for both: 100 + 10 J; then steps 0.3 (20 J), 0.2 (100 J), 0.05 (200 J)."""
+    markets = [Market(100.0, HULL), Market(10.0, ((1.0, 0.2), (3.0, 0.8)))]
+    budgets = {120.0: 0.3, 131.0: 0.2, 240.0: 0.05, 431.0: 0.0}
+    assert {b: energy_price(markets, b) for b in budgets} == pytest.approx(budgets)
+
+
+def test_no_demand_has_no_price() -> None:
+    assert energy_price([], 0.0) == 0.0
+    assert energy_price([Market(5.0, ())], -1.0) == 0.0
+    assert energy_price([Market(5.0, ((1.0, 0.5),))], 0.0) == 0.0
+
+
+def test_the_hull_drops_what_is_dominated_or_bends_up() -> None:
+    offers = [(4.0, 0.9), (1.0, 0.6), (1.0, 0.5), (3.0, 0.82), (2.0, 0.8), (5.0, 0.9)]
+    assert concave_hull(offers) == HULL
+    assert concave_hull([]) == ()
+
+
+points = st.tuples(st.floats(0.001, 10.0), st.floats(0.0, 1.0))
+
+
+@given(st.lists(points, min_size=1, max_size=12), st.floats(0.0, 5.0))
+def test_the_hull_keeps_the_best_offer_at_any_price(offers: list[tuple[float, float]], price: float) -> None:
+    def worth(offer: tuple[float, float]) -> float:
+        return offer[1] - price * offer[0]
+
+    hull = concave_hull(offers)
+    assert max(map(worth, hull)) == pytest.approx(max(map(worth, offers)), abs=1e-9)
+    assert list(hull) == sorted(hull)
+
+
+def test_the_scheduler_prices_energy_by_the_horizon() -> None:
+    """1 request per second for 100 s; small takes 2 mJ for 0.80, patient 6.8 mJ for 0.90, large 20 mJ for 0.95."""
+    goal = BatteryGoal(0.0, last_for_ns=100 * S)
+    for capacity_j, price in ((10.0, 0.0), (1.0, 0.05 / 13.2e-3), (0.3, 0.1 / 4.8e-3)):
+        world = World(Policy("p", battery=goal), device=DeviceState(1.0, capacity_j), load_all=False)
+        world.state.energy.own_uj = 0.0
+        world.state.policy_since_ns = world.now_ns
+        world.state.demand["t"] = Demand(weight=30.0, first_ns=-3000 * S, last_ns=world.now_ns)
+        assert world.scheduler.chooser.solve_energy_price(world.now_ns) == pytest.approx(price, rel=0.01)
+
+
+def test_charging_and_no_horizon_have_no_price() -> None:
+    world = World(Policy("p", battery=BatteryGoal(0.1)), device=DeviceState(1.0, 0.1))
+    assert world.state.energy.price_per_j == 0.0
+    world.feed(ev.PolicyReplaced(Policy("p", battery=BatteryGoal(0.1, last_for_ns=900 * S))))
+    assert world.state.energy.price_per_j > 0.0
+    assert world.decision(world.ask(latency_budget_ns=S)).variant == "small"
+    world.feed(ev.DeviceChanged(DeviceState(1.0, 0.1, charging=True)))
+    assert world.state.energy.price_per_j == 0.0
+
+
+def test_the_floor_limits_what_the_horizon_counts_on() -> None:
+    for floor, saves in ((0.0, True), (0.95, False)):
+        policy = Policy(
+            "p", battery=BatteryGoal(last_for_ns=900 * S), defaults=Settings(min_accuracy_frac=floor)
+        )
+        world = World(policy, device=DeviceState(1.0, 0.1))
+        for _ in range(3):
+            world.ask(variant="small")
+        world.ask(variant="small", app=str(world.now_ns))
+        world.now_ns += 2 * S
+        world.ask(variant="small")
+        assert (world.state.energy.price_per_j > 0.0) is saves, (
+            "only large meets 0.95: nothing cheaper to buy"
+        )
+
+
+def test_prices_again_after_many_arrivals_or_a_second() -> None:
+    world = World(Policy("p", battery=BatteryGoal(0.1, last_for_ns=900 * S)), device=DeviceState(1.0, 50.0))
+    priced_ns = world.state.energy.priced_ns
+    world.now_ns += S // 2
+    for _ in range(127):
+        world.ask(variant="small")
+    assert world.state.energy.priced_arrivals <= world.state.arrivals - 120 or (
+        world.state.energy.priced_ns > priced_ns
+    )
+    world.now_ns += 2 * S
+    world.ask()
+    assert world.state.energy.priced_ns == world.now_ns
+
+
+def test_the_horizon() -> None:
+    device = DeviceState(local_time_s=82_800)
+    until = BatteryGoal(last_until_s=79_200)
+    assert horizon_left_s(BatteryGoal(), device, 0, 0, 0) is None
+    assert horizon_left_s(until, device, 0, 0, 0) == 82_800, "23:00 until 22:00 tomorrow"
+    assert horizon_left_s(BatteryGoal(last_for_ns=10 * S), device, 0, 4 * S, 6 * S) == 8.0
+    assert horizon_left_s(BatteryGoal(last_for_ns=10 * S), device, 0, 0, 10 * S) is None
+
+
+def test_learns_the_devices_own_drain() -> None:
+    """The battery loses 10 J in 10 s, 4 J of them ours: 600 mW."""
+    energy = Energy()
+    note_reading(energy, DeviceState(1.0, 1000.0), 0)
+    energy.own_uj = 4e6
+    note_reading(energy, DeviceState(1.0, 1000.0), 5 * S)
+    assert energy.background_mw == 0.0, "the gauge has not moved"
+    note_reading(energy, DeviceState(0.99, 1000.0), 10 * S)
+    assert energy.background_mw == pytest.approx(600.0)
+    assert energy.own_uj == 0.0
+    assert energy_left_j(energy, DeviceState(0.99, 1000.0), 0.5, 15 * S) == pytest.approx(490.0 - 3.0)
+
+
+def test_time_on_the_charger_counts_for_nothing() -> None:
+    energy, plugged, unplugged = Energy(), DeviceState(1.0, 1000.0, charging=True), DeviceState(1.0, 1000.0)
+    energy.background_mw = 1000.0
+    note_reading(energy, plugged, 0)
+    note_reading(energy, plugged, 3600 * S)
+    note_reading(energy, unplugged, 3660 * S, was_charging=True)
+    assert energy.since_ns == 3660 * S
+    assert energy_left_j(energy, unplugged, 0.0, 3661 * S) == pytest.approx(999.0)
+
+
+def test_what_may_be_spent() -> None:
+    energy = Energy(committed_uj=2_000_000, since_ns=0)
+    assert spare_uj(energy, DeviceState(), 0.1, 0) == inf
+    assert spare_uj(energy, DeviceState(0.05, charging=True), 0.1, 0) == inf
+    assert spare_uj(energy, DeviceState(0.05), 0.1, 0) == 0.0
+    assert spare_uj(energy, DeviceState(0.2), 0.1, 0) == inf
+    assert spare_uj(energy, DeviceState(0.2, 100.0), 0.1, 0) == pytest.approx(8e6)
+
+
+def test_forgets_arrivals() -> None:
+    demand = Demand()
+    for second in range(300):
+        note_arrival(demand, second * S)
+    assert rate_per_s(demand, 300 * S) == pytest.approx(1.0, rel=0.03)
+    assert rate_per_s(demand, 330 * S) == pytest.approx(exp(-1.0), rel=0.03)
+
+
+def test_time_of_day_is_carried_on() -> None:
+    world = World(device=DeviceState(local_time_s=86_399), load_all=False)
+    assert local_time_s(world.state, world.state.device_at_ns + 2 * S) == 1
