@@ -58,7 +58,7 @@ class EnergyMeter(Protocol):
         """Return the energy above idle of ``run_ns`` of work on ``processor``."""
 
 
-class RuntimeFailure(Exception):
+class RuntimeFailure(Exception):  # noqa: N818 - RuntimeError is Python's own
     """A variant could not be loaded or run; the message names the artefact or tensor."""
 
 
@@ -84,7 +84,9 @@ class Runtime(Protocol):
     def load(self, task: str, variant: Variant, folder: Path, processor: Processor) -> Loaded:
         """Make every stage of ``variant`` ready on ``processor``'s pool, warmed up; raise ``RuntimeFailure``."""
 
-    def run(self, task: str, variant: str, processor: Processor, stage: int, tensors: Tensors) -> dict[str, Array]:
+    def run(
+        self, task: str, variant: str, processor: Processor, stage: int, tensors: Tensors
+    ) -> dict[str, Array]:
         """Run one stage on arrays by tensor name and return its outputs by name; raise ``RuntimeFailure``."""
 
     def evict(self, task: str, variant: str, pool: str) -> None:

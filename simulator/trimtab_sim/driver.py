@@ -288,7 +288,7 @@ class SimulatedDriver:
             return
         self.report.loads += 1
         self._loader_free_ns = begin_ns + loaded.load_ns
-        event = ev.LoadFinished(*names, loaded.load_ns, loaded.resident_bytes)
+        event = ev.LoadFinished(*names, loaded.load_ns, loaded.resident_bytes, loaded.energy_uj)
         self._push(self._loader_free_ns, _Loaded(event, loaded.energy_uj), DONE)
 
     def _evict(self, command: cm.Evict, now_ns: int) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trimtab.confidence import confidence_of
 from trimtab.domain.decision import Decision, Outcome, Result
 from trimtab.domain.processor import Processor
 from trimtab.ports import Array, EnergyMeter, Runtime, StoredFamily, Tensors
@@ -139,10 +140,3 @@ class HardwareInTheLoop:
             thread = ThreadPoolExecutor(1, f"simulated-{processor.name}", self._pin, (processor.cores,))
             self._threads[processor.name] = thread
         return thread
-
-
-def confidence_of(logits: Array) -> float:
-    """Return the max softmax of (N, C) logits; for a batch that of its least certain sample."""
-    values = np.asarray(logits, dtype=np.float32).reshape(-1, logits.shape[-1])
-    top = values.max(axis=1, keepdims=True)
-    return float((1.0 / np.exp(values - top).sum(axis=1)).min())

@@ -27,6 +27,5 @@ def test_the_table_of_phases_is_the_codes() -> None:
 
 @pytest.mark.parametrize(("budget_j", "price"), [(150.0, 0.2), (300.0, 0.05), (400.0, 0.0)])
 def test_the_worked_example_is_right(budget_j: float, price: float) -> None:
-    assert energy_price([Market(100.0, ((1.0, 0.6), (2.0, 0.8), (4.0, 0.9)))], budget_j) == pytest.approx(
-        price
-    )
+    market = Market(100.0, ((1.0, 0.6), (2.0, 0.8), (4.0, 0.9)))
+    assert energy_price([market], budget_j).price_per_j == pytest.approx(price)

@@ -4,7 +4,14 @@ from math import exp, log
 
 import pytest
 
-from trimtab.core.estimator import MAX_VARIANCE, observe, slowdown, variance_at
+from trimtab.core.estimator import (
+    MAX_VARIANCE,
+    energy_factor,
+    observe,
+    observe_energy,
+    slowdown,
+    variance_at,
+)
 from trimtab.core.state import Estimate
 
 S = 1_000_000_000
@@ -56,3 +63,23 @@ def test_accidents_on_both_sides_are_no_streak() -> None:
         observe(estimate, 1000, measured, 200 + index)
         assert abs(estimate.streak) == 1
     assert 0.8 < slowdown(estimate) < 1.3
+
+
+def test_energy_is_learned_from_energy() -> None:
+    """The first run counts in full, later ones for a twentieth; the slow-down has no say."""
+    estimate = Estimate()
+    observe_energy(estimate, 100.0, 200.0)
+    assert energy_factor(estimate) == pytest.approx(2.0)
+    estimate.observations = 1000
+    observe_energy(estimate, 100.0, 100.0)
+    assert estimate.energy_mean == pytest.approx(0.95 * log(2.0))
+    observe_energy(estimate, 100.0, 1e9)  # an accident moves it by no more than one step
+    assert estimate.energy_mean == pytest.approx(0.95 * log(2.0) + 0.05)
+    assert slowdown(estimate) == 1.0
+
+
+@pytest.mark.parametrize(("profile_uj", "measured_uj"), [(0.0, 5.0), (5.0, 0.0)])
+def test_nothing_is_learned_from_no_energy(profile_uj: float, measured_uj: float) -> None:
+    estimate = Estimate()
+    observe_energy(estimate, profile_uj, measured_uj)
+    assert estimate == Estimate()

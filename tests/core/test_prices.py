@@ -9,6 +9,8 @@ from tests.core.world import MS, World
 
 from trimtab.core import events as ev
 from trimtab.core.prices import (
+    TILT,
+    Clearing,
     Market,
     concave_hull,
     energy_left_j,
@@ -18,6 +20,7 @@ from trimtab.core.prices import (
     note_reading,
     rate_per_s,
     spare_uj,
+    tilted_price,
 )
 from trimtab.core.state import Demand, Energy
 from trimtab.core.tables import local_time_s
@@ -38,24 +41,24 @@ HULL = ((1.0, 0.6), (2.0, 0.8), (4.0, 0.9))
         (201.0, 0.05),
         (199.0, 0.2),  # runs out in the first
         (101.0, 0.2),
-        (99.0, 0.2 * 1.001),  # not even the cheapest: dearer than any step up
+        (99.0, 0.2),  # not even the cheapest: the steepest step, and no share of it
     ],
 )
 def test_the_price_is_the_slope_where_the_budget_runs_out(budget_j: float, price: float) -> None:
-    assert energy_price([Market(100.0, HULL)], budget_j) == pytest.approx(price)
+    assert energy_price([Market(100.0, HULL)], budget_j).price_per_j == pytest.approx(price)
 
 
 def test_two_tasks_share_one_budget_by_slope() -> None:
     """Cheapest for both: 100 + 10 J; then steps 0.3 (20 J), 0.2 (100 J), 0.05 (200 J)."""
     markets = [Market(100.0, HULL), Market(10.0, ((1.0, 0.2), (3.0, 0.8)))]
     budgets = {120.0: 0.3, 131.0: 0.2, 240.0: 0.05, 431.0: 0.0}
-    assert {b: energy_price(markets, b) for b in budgets} == pytest.approx(budgets)
+    assert {b: energy_price(markets, b).price_per_j for b in budgets} == pytest.approx(budgets)
 
 
 def test_no_demand_has_no_price() -> None:
-    assert energy_price([], 0.0) == 0.0
-    assert energy_price([Market(5.0, ())], -1.0) == 0.0
-    assert energy_price([Market(5.0, ((1.0, 0.5),))], 0.0) == 0.0
+    assert energy_price([], 0.0) == (0.0, 1.0)
+    assert energy_price([Market(5.0, ())], -1.0) == (0.0, 1.0)
+    assert energy_price([Market(5.0, ((1.0, 0.5),))], 0.0) == (0.0, 1.0)
 
 
 def test_the_hull_drops_what_is_dominated_or_bends_up() -> None:
@@ -85,7 +88,9 @@ def test_the_scheduler_prices_energy_by_the_horizon() -> None:
         world.state.energy.own_uj = 0.0
         world.state.policy_since_ns = world.now_ns
         world.state.demand["t"] = Demand(weight=30.0, first_ns=-3000 * S, last_ns=world.now_ns)
-        assert world.scheduler.chooser.solve_energy_price(world.now_ns) == pytest.approx(price, rel=0.01)
+        assert world.scheduler.chooser.solve_energy_price(world.now_ns).price_per_j == pytest.approx(
+            price, rel=0.01
+        )
 
 
 def test_charging_and_no_horizon_have_no_price() -> None:
@@ -180,3 +185,20 @@ def test_forgets_arrivals() -> None:
 def test_time_of_day_is_carried_on() -> None:
     world = World(device=DeviceState(local_time_s=86_399), load_all=False)
     assert local_time_s(world.state, world.state.device_at_ns + 2 * S) == 1
+
+
+@pytest.mark.parametrize(
+    ("budget_j", "share"), [(99.0, 0.0), (101.0, 0.01), (150.0, 0.5), (300.0, 0.5), (400.0, 1.0)]
+)
+def test_the_share_is_how_much_of_the_segment_the_budget_buys(budget_j: float, share: float) -> None:
+    """100 J for the cheapest, then 100 J to the second point and 200 J to the third."""
+    assert energy_price([Market(100.0, HULL)], budget_j).share == pytest.approx(share)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 0.9, 1.0])
+def test_the_price_in_use_is_below_the_dual_for_the_share_of_time(share: float) -> None:
+    energy, dual = Energy(), 2.0
+    prices = [tilted_price(energy, Clearing(dual, share)) for _ in range(200)]
+    assert all(abs(price / dual - 1.0) == pytest.approx(TILT) for price in prices)
+    assert sum(price < dual for price in prices) == pytest.approx(200 * share, abs=1)
+    assert tilted_price(energy, Clearing(0.0, 1.0)) == 0.0

@@ -180,9 +180,12 @@ class World:
             self.feed(ev.EvictFinished(gone.task, gone.variant, gone.pool))
 
     def end_stage(
-        self, request_id: str, confidence: float = 0.0, factor: float = 1.0, energy_uj: float = 100.0
+        self, request_id: str, confidence: float = 0.0, factor: float = 1.0, energy_uj: float | None = None
     ) -> list[cm.Command]:
-        """Report the stage a request is running as done after ``factor`` times its profiled latency."""
+        """Report the stage a request is running as done after ``factor`` times its profiled latency.
+
+        It took the energy its profile says, unless another is given.
+        """
         run = self.runs.pop(request_id)
         one = next(
             p
@@ -191,7 +194,8 @@ class World:
             if (p.variant, p.processor) == (run.variant, run.processor)
         )
         run_ns = int(one.stage_latency_ns[run.stage] * factor)
-        return self.feed(ev.StageFinished(request_id, run.stage, run_ns, energy_uj, confidence), run_ns)
+        used_uj = one.stage_energy_uj[run.stage] if energy_uj is None else energy_uj
+        return self.feed(ev.StageFinished(request_id, run.stage, run_ns, used_uj, confidence), run_ns)
 
     def fail(self, request_id: str, fault: str = "variant") -> list[cm.Command]:
         """Report that the stage a request is running failed."""

@@ -132,7 +132,8 @@ class TimedRuntime:
     """For the simulator: the same timing as numbers."""
 
     def load(self, task: str, variant: str, processor: Processor, now_ns: int) -> Loading:
-        return Loading(load_ns(variant, processor), 3 * MIB, 0.0)
+        took_ns = load_ns(variant, processor)
+        return Loading(took_ns, 3 * MIB, METER.run_energy(processor, took_ns).energy_uj)
 
     def evict(self, task: str, variant: str, pool: str, now_ns: int) -> int:
         return EVICT_NS

@@ -7,7 +7,6 @@ import pytest
 from trimtab.domain.policy import MemoryGoal, Policy, Settings
 from trimtab.domain.quantities import NS_PER_MS, NS_PER_S
 from trimtab.domain.request import Request
-from trimtab.engine import engine
 from trimtab.ports import Array, RuntimeFailure, StoredFamily, Tensors
 from trimtab.testing import FakeMeter, FakeRuntime, ManualClock, tiny_family
 from trimtab_sim import (
@@ -19,7 +18,6 @@ from trimtab_sim import (
     SimulatedDriver,
     World,
 )
-from trimtab_sim.hardware import confidence_of
 
 
 class Classifier(FakeRuntime):
@@ -127,9 +125,3 @@ def test_failures_stay_failures(bench: Bench) -> None:
     assert {one.correct for one in report.served} == {None}
     with pytest.raises(RuntimeFailure):
         bench.runtime.run("tiny", "large", bench.world.processors[0], 0, {})
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_confidence_is_the_daemons(seed: int) -> None:
-    logits = np.random.default_rng(seed).normal(size=(3, 10)).astype(np.float32) * 4
-    assert confidence_of(logits) == engine.confidence_of(logits)

@@ -114,7 +114,7 @@ class Admission:
         else:
             self._queue(live, choice, now_ns)
             self._record(live, table, at, choice)
-        if table.cold and self._holdings.settled:
+        if table.cold and self._holdings.settled and self._chooser.strategy.adapts:
             wish = self._chooser.wish(table, at, choice)
             if wish is not None:
                 self._holdings.fulfil(live.request.task, wish, now_ns)

@@ -6,8 +6,17 @@ from math import inf, log
 
 from trimtab.core.candidates import build_candidates
 from trimtab.core.early_exit import floor_of, give_up_order
+from trimtab.core.estimator import energy_factor
 from trimtab.core.explain import verdicts
-from trimtab.core.prices import Market, concave_hull, energy_left_j, energy_price, horizon_left_s, spare_uj
+from trimtab.core.prices import (
+    Clearing,
+    Market,
+    concave_hull,
+    energy_left_j,
+    energy_price,
+    horizon_left_s,
+    spare_uj,
+)
 from trimtab.core.queueing import class_of, resources, survey
 from trimtab.core.selection import (
     Choice,
@@ -56,7 +65,9 @@ class Chooser:
         self.resource_count = 0
         self._blanks: dict[str, tuple[Entry, ...]] = {}
         self._terms: dict[tuple[str, tuple[int, ...]], Terms] = {}
-        self._hulls: dict[tuple[str, tuple[int, ...]], tuple[tuple[float, float], ...]] = {}
+        self._hulls: dict[
+            tuple[str, tuple[int, ...], tuple[float, ...]], tuple[tuple[float, float], ...]
+        ] = {}
         self._shared: dict[tuple[str, tuple[int, ...], Prefer], Table] = {}
         self._tables: dict[tuple[str, str, Prefer], Table] = {}
         self.rebuild()
@@ -139,14 +150,14 @@ class Chooser:
 
     # ---- the horizon's price of energy -------------------------------------------------------------
 
-    def solve_energy_price(self, now_ns: int) -> float:
+    def solve_energy_price(self, now_ns: int) -> Clearing:
         """Return the horizon's price of energy in utility per joule; 0 when charging or without a horizon."""
         state = self._state
         goal = state.policy.battery
         left_s = horizon_left_s(goal, state.device, state.device_at_ns, state.policy_since_ns, now_ns)
         left_j = energy_left_j(state.energy, state.device, goal.reserve_frac, now_ns)
         if state.device.charging or left_j is None or left_s is None:
-            return 0.0
+            return Clearing(0.0, 1.0)
         budget_j = left_j - state.energy.background_mw / 1e3 * left_s
         markets = [
             Market(
@@ -158,14 +169,15 @@ class Chooser:
 
     def _hull(self, task: str, rules: tuple[int, ...]) -> tuple[tuple[float, float], ...]:
         """Return what serving a task's requests can cost and bring under these rules."""
-        hull = self._hulls.get((task, rules))
+        factors = tuple([round(energy_factor(e), 2) for e in self._state.estimates.values()])
+        hull = self._hulls.get((task, rules, factors))
         if hull is None:
             terms = self._terms_under(task, rules)
             allowed = [e for e in self._blanks[task] if e.name not in terms.denied]
-            hull = concave_hull(_offers(allowed, terms.settings))
+            hull = concave_hull(_offers(allowed, terms.settings, factors))
             if len(self._hulls) >= MAX_TABLES:
                 self._hulls.clear()
-            self._hulls[task, rules] = hull
+            self._hulls[task, rules, factors] = hull
         return hull
 
     # ---- decisions ---------------------------------------------------------------------------------
@@ -263,7 +275,9 @@ class Chooser:
         return None
 
 
-def _offers(entries: list[Entry], settings: Settings) -> list[tuple[float, float]]:
+def _offers(
+    entries: list[Entry], settings: Settings, factors: tuple[float, ...]
+) -> list[tuple[float, float]]:
     """Return (energy J, utility) of what meets the accuracy floor; of everything when nothing does."""
     good = [e for e in entries if e.top_accuracy >= settings.min_accuracy_frac] or entries
-    return [(e.energy_uj / UJ_PER_J, settings.weight * e.top_accuracy) for e in good]
+    return [(factors[e.lane] * e.energy_uj / UJ_PER_J, settings.weight * e.top_accuracy) for e in good]

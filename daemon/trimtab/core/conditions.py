@@ -4,7 +4,7 @@ from trimtab.core import events as ev
 from trimtab.core.chooser import Chooser
 from trimtab.core.holdings import Holdings
 from trimtab.core.lifecycle import IllegalEventError
-from trimtab.core.prices import note_reading
+from trimtab.core.prices import note_reading, tilted_price
 from trimtab.core.residency import held_bytes
 from trimtab.core.state import Estimate, State
 from trimtab.domain.quantities import NS_PER_S
@@ -99,7 +99,7 @@ class Conditions:
     def reprice(self, now_ns: int) -> None:
         """Solve for the energy price; tables are dropped only when it moved."""
         energy = self._state.energy
-        price = self._chooser.solve_energy_price(now_ns)
+        price = tilted_price(energy, self._chooser.solve_energy_price(now_ns))
         energy.priced_ns, energy.priced_arrivals = now_ns, self._state.arrivals
         if price != energy.price_per_j:
             energy.price_per_j = price

@@ -2,7 +2,8 @@
 
 from math import log, sqrt
 
-from trimtab.core.estimator import variance_at
+from trimtab.core.estimator import energy_factor, variance_at
+from trimtab.core.events import StageFinished
 from trimtab.core.selection import NEVER_Z, floor_exit
 from trimtab.core.state import Live, State
 from trimtab.core.tables import confidence_z, energy_price_in
@@ -31,17 +32,19 @@ def still_in_time(state: State, live: Live, now_ns: int) -> bool:
     return _in_time(state, live, candidate, candidate.latency_ns[exit_index], now_ns)
 
 
-def goes_on(state: State, live: Live, stage: int, confidence: float, now_ns: int) -> bool:
-    """Return whether a staged variant runs its next stage.
+def goes_on(state: State, live: Live, event: StageFinished, now_ns: int, *, adapts: bool = True) -> bool:
+    """Return whether a staged variant runs its next stage after the one that finished.
 
     It stops when confident enough, when the next stage would likely miss the deadline (unless the policy
     rather gives up the deadline than the accuracy floor), or when no later exit is worth its energy and
-    time (unless the floor asks for it).
+    time (unless the floor asks for it). Under a strategy that does not adapt, the exit rule alone decides.
     """
-    candidate = live.candidate
+    candidate, stage = live.candidate, event.stage
     assert candidate is not None
-    if leaves_by_itself(candidate, stage, confidence):
+    if leaves_by_itself(candidate, stage, event.confidence):
         return False
+    if not adapts:
+        return True
     short = candidate.accuracy_frac[stage] < floor_of(live)
     step_ns = candidate.latency_ns[stage + 1] - candidate.latency_ns[stage]
     if not _in_time(state, live, candidate, step_ns, now_ns):
@@ -69,6 +72,7 @@ def _worth_going_on(state: State, live: Live, candidate: Candidate, stage: int) 
     settings = live.settings
     still_in = max(1e-9, 1.0 - sum(candidate.share_frac[: stage + 1]))
     price_per_uj = energy_price_in(state, settings) / UJ_PER_J
+    price_per_uj *= energy_factor(state.estimates[candidate.processor])
     price_per_ns = settings.latency_price_per_s / NS_PER_S
     for later in range(stage + 1, len(candidate.latency_ns)):
         gain = (candidate.accuracy_frac[later] - candidate.accuracy_frac[stage]) / still_in

@@ -14,6 +14,9 @@ DRIFT_PER_S = 1e-3
 MAX_VARIANCE = 0.25
 NOISE_GAIN = 0.05
 MIN_NOISE = 1e-4
+ENERGY_GAIN = 0.05
+MAX_ENERGY_STEP = 1.0
+"""One run moves the learned energy by no more than this, in ln, before the gain."""
 OUTLIER_SIGMAS = 3.0
 OPENING_STREAK = 3
 """So many outliers in a row on one side are a new regime, fewer are accidents."""
@@ -29,6 +32,20 @@ def variance_at(estimate: Estimate, now_ns: int) -> float:
 def slowdown(estimate: Estimate) -> float:
     """Return the median factor by which runs take longer than profiled."""
     return exp(estimate.mean)
+
+
+def energy_factor(estimate: Estimate) -> float:
+    """Return the factor by which runs take more energy than profiled."""
+    return exp(estimate.energy_mean)
+
+
+def observe_energy(estimate: Estimate, profile_uj: float, measured_uj: float) -> None:
+    """Learn from one run's energy: a mean over about the last twenty runs, accidents clipped."""
+    if profile_uj <= 0.0 or measured_uj <= 0.0:
+        return
+    residual = log(measured_uj / profile_uj) - estimate.energy_mean
+    gain = max(ENERGY_GAIN, 1.0 / (estimate.observations + 1))
+    estimate.energy_mean += gain * min(MAX_ENERGY_STEP, max(-MAX_ENERGY_STEP, residual))
 
 
 def observe(estimate: Estimate, profile_ns: int, measured_ns: int, now_ns: int) -> None:

@@ -74,6 +74,7 @@ class LoadFinished(Event):
     pool: str
     load_ns: int
     resident_bytes: int
+    energy_uj: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

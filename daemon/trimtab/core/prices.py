@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import exp, inf
+from typing import NamedTuple
 
 from trimtab.core.state import Demand, Energy
 from trimtab.domain.device import DeviceState
@@ -18,6 +19,8 @@ from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
 DEMAND_MEMORY_S = 30.0
 BACKGROUND_MEMORY_S = 30.0
 DAY_S = 86_400
+TILT = 1e-3
+"""How far, relative to the dual, the price in use stays from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +102,15 @@ def horizon_left_s(
     return None
 
 
-def energy_price(markets: Sequence[Market], budget_j: float) -> float:
-    """Return the LP's dual: utility per joule at which the expected requests use up ``budget_j``.
+class Clearing(NamedTuple):
+    """The LP's dual (utility per joule), and which part of the segment it is the slope of can be bought."""
+
+    price_per_j: float
+    share: float
+
+
+def energy_price(markets: Sequence[Market], budget_j: float) -> Clearing:
+    """Return the price at which the expected requests use up ``budget_j``, and the share served above it.
 
     Zero when the budget buys the best for everyone; the steepest slope when it cannot buy even the cheapest.
     """
@@ -113,14 +123,29 @@ def energy_price(markets: Sequence[Market], budget_j: float) -> float:
             segments.append(((u1 - u0) / (e1 - e0), market.requests * (e1 - e0)))
     segments.sort(reverse=True)
     if not segments:
-        return 0.0
+        return Clearing(0.0, 1.0)
     if budget_j < 0.0:
-        return segments[0][0] * 1.001
+        return Clearing(segments[0][0], 0.0)
     for slope, cost_j in segments:
+        if budget_j < cost_j:
+            return Clearing(slope, budget_j / cost_j)
         budget_j -= cost_j
-        if budget_j < 0.0:
-            return slope
-    return 0.0
+    return Clearing(0.0, 1.0)
+
+
+def tilted_price(energy: Energy, clearing: Clearing) -> float:
+    """Return the price to use until the next solution: a touch above or below the dual, in turns.
+
+    At the dual itself two neighbours of the hull are worth the same, and the LP's optimum serves a share of
+    the requests with the dearer one. Error diffusion over successive solutions gives it that share of time.
+    """
+    if clearing.price_per_j <= 0.0:
+        return clearing.price_per_j
+    energy.price_credit += clearing.share
+    if energy.price_credit < 1.0:
+        return clearing.price_per_j * (1.0 + TILT)
+    energy.price_credit -= 1.0
+    return clearing.price_per_j * (1.0 - TILT)
 
 
 def concave_hull(offers: Iterable[tuple[float, float]]) -> tuple[tuple[float, float], ...]:

@@ -7,7 +7,7 @@ from trimtab.core.admission import Admission
 from trimtab.core.chooser import Chooser
 from trimtab.core.commands import Command, RunStage
 from trimtab.core.early_exit import floor_of, goes_on, leaves_by_itself
-from trimtab.core.estimator import observe, slowdown
+from trimtab.core.estimator import observe, observe_energy, slowdown
 from trimtab.core.holdings import Holdings
 from trimtab.core.lifecycle import IllegalEventError, move
 from trimtab.core.state import Holding, Live, Occupation, Phase, State, residence_key
@@ -67,7 +67,7 @@ class Runs:
         self._holdings.worked(live.residence, now_ns)
         if live.phase is Phase.ABANDONED:
             self._admission.forget(live, now_ns)
-        elif goes_on(state, live, event.stage, event.confidence, now_ns):
+        elif goes_on(state, live, event, now_ns, adapts=self._chooser.strategy.adapts):
             self._run(live, event.stage + 1, now_ns)
         else:
             _note_shortfall(live, candidate, event)
@@ -87,8 +87,9 @@ class Runs:
         """
         state = self._state
         if live.request.batch == 1:
-            profile_ns = _stage_ns(candidate, event.stage)
-            observe(state.estimates[candidate.processor], profile_ns, event.run_ns, now_ns)
+            estimate = state.estimates[candidate.processor]
+            observe_energy(estimate, _stage_uj(candidate, event.stage), event.energy_uj)
+            observe(estimate, _stage_ns(candidate, event.stage), event.run_ns, now_ns)
         around_ns = min(MAX_OVERHEAD_NS, max(0, now_ns - live.dispatched_ns - event.run_ns))
         state.overhead_ns += OVERHEAD_GAIN * (around_ns - state.overhead_ns)
         self._spend(event.energy_uj)
@@ -118,7 +119,7 @@ class Runs:
     def on_loaded(self, event: ev.LoadFinished, now_ns: int) -> None:
         """Let those that waited for a variant run."""
         key = self._held(event, Holding.LOADING)
-        self._spend(self._load_energy_uj(event))
+        self._spend(event.energy_uj)
         for live in self._waiting_for(key):
             move(live, Phase.QUEUED)
             live.load_ns += min(event.load_ns, now_ns - live.queued_ns)
@@ -147,13 +148,6 @@ class Runs:
             raise IllegalEventError(event, f"{key} is not {holding.value}")
         return key
 
-    def _load_energy_uj(self, event: ev.LoadFinished) -> float:
-        for candidate in self._chooser.candidates.get(event.task, ()):
-            pool = self._state.processors[candidate.processor].pool
-            if candidate.variant == event.variant and pool == event.pool:
-                return candidate.load_energy_uj
-        return 0.0
-
     def _waiting_for(self, key: str) -> list[Live]:
         return [x for x in self._state.live.values() if x.residence == key and x.phase is Phase.LOADING]
 
@@ -165,6 +159,10 @@ def _candidate(live: Live) -> Candidate:
 
 def _stage_ns(candidate: Candidate, stage: int) -> int:
     return candidate.latency_ns[stage] - (candidate.latency_ns[stage - 1] if stage else 0)
+
+
+def _stage_uj(candidate: Candidate, stage: int) -> float:
+    return candidate.energy_uj[stage] - (candidate.energy_uj[stage - 1] if stage else 0.0)
 
 
 def _note_shortfall(live: Live, candidate: Candidate, event: ev.StageFinished) -> None:

@@ -261,7 +261,14 @@ class Choice(NamedTuple):
 
 
 class Strategy(Protocol):
-    """A rule that picks one entry of a table for a request."""
+    """A rule that picks one entry of a table for a request.
+
+    One that ``adapts`` also has variants loaded ahead, and staged runs stopped, at today's prices.
+    """
+
+    @property
+    def adapts(self) -> bool:
+        """Return whether prices and the device's state matter to this rule."""
 
     def choose(self, table: Table, at: Situation) -> Choice | None:
         """Return the choice, or ``None`` when no candidate can serve at all. Must be deterministic."""
@@ -273,6 +280,8 @@ class NetValue:
     When none meets every goal, goals are given up in the policy's order, and the candidate that comes
     nearest to the goal given up last is taken.
     """
+
+    adapts = True
 
     def choose(self, table: Table, at: Situation) -> Choice | None:
         """Return the best entry that meets every goal, else the best with goals given up in order."""

@@ -87,13 +87,17 @@ class Occupation:
 
 @dataclass(slots=True)
 class Estimate:
-    """The log-domain slow-down filter of one processor: ln(latency / profile) ~ N(mean, variance + noise)."""
+    """The log-domain slow-down filter of one processor: ln(latency / profile) ~ N(mean, variance + noise).
+
+    ``energy_mean`` is the mean of ln(energy / profile), learned beside it and never from it.
+    """
 
     mean: float = 0.0
     variance: float = 0.04
     noise: float = 0.01
     streak: int = 0
     observations: int = 0
+    energy_mean: float = 0.0
     updated_ns: int = 0
 
 
@@ -129,6 +133,7 @@ class Energy:
     background_mw: float = 0.0
     background_weight: float = 0.0
     price_per_j: float = 0.0
+    price_credit: float = 0.0
     priced_ns: int = 0
     priced_arrivals: int = 0
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
 
+from trimtab.core.estimator import energy_factor
 from trimtab.core.prices import rate_per_s
 from trimtab.core.residency import kept_bytes, size_bytes, used_bytes
 from trimtab.core.selection import Entry, Table
@@ -104,9 +105,12 @@ def build_table(
     price_per_uj, price_per_ns = price / UJ_PER_J, settings.latency_price_per_s / NS_PER_S
     price_per_byte = _memory_price(state, settings) / BYTES_PER_MIB
     uses = max(1.0, rate_of(state, task, now_ns) * STAY_S)
+    factors = [energy_factor(estimate) for estimate in state.estimates.values()]
     spare_bytes, entries = state.memory_limit_bytes - kept_bytes(state), []
     for blank in blanks:
         entry = blank.fresh()
+        entry.energy_uj *= factors[entry.lane]
+        entry.worst_uj *= factors[entry.lane]
         _note_residence(state, entry, spare_bytes, now_ns)
         entry.load_cost = price_per_uj * entry.load_uj / uses
         entry.cost = (

@@ -17,7 +17,7 @@ from trimtab.app import Machinery, Settings, survey_machine
 from trimtab.cli.progress import measuring
 from trimtab.client import Client
 from trimtab.demo.baselines import replay_fixed
-from trimtab.demo.scenario import Shot, plan_battery, plan_shots, policy_yaml
+from trimtab.demo.scenario import KEEP_AVAILABLE_BYTES, Shot, plan_battery, plan_shots, policy_yaml
 from trimtab.demo.stage import Stage
 from trimtab.demo.view import Cue, Watcher, follow
 from trimtab.ports import Array, StoredFamily
@@ -25,7 +25,10 @@ from trimtab.ports import Array, StoredFamily
 TASK = "fashion"
 ACT_TWO_S = 12.0
 ACT_TWO_SEED = 7
-SQUEEZED_BYTES = 3 << 20
+SQUEEZED_BYTES = 1 << 20
+"""Room for the last resort and the small quantized variants."""
+MEMORY_BYTES = 1 << 30
+ON_CHARGER = {"charging": True, "battery_frac": 0.3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ def _act_one(
 
 def _act_two(stage: Stage, client: Client, cartridge: Cartridge) -> dict[str, Any]:
     """Squeeze memory, then add CPU load, then let go; the device hangs on a charger."""
-    stage.set_device(charging=True)
+    stage.set_device(**ON_CHARGER)
     shots = plan_shots(ACT_TWO_S, len(cartridge.labels), ACT_TWO_SEED)
     cast = stage.play(TASK, shots, cartridge.images, cartridge.warm_up, "two")
     watcher = Watcher(client)
@@ -109,7 +112,7 @@ def _act_two(stage: Stage, client: Client, cartridge: Cartridge) -> dict[str, An
     def let_go() -> None:
         for process in burning:
             process.kill()
-        stage.set_device(charging=True)
+        stage.set_device(**ON_CHARGER)
 
     cues = [
         Cue(3.0, "another app takes the memory", lambda: _squeeze(stage, client)),
@@ -129,11 +132,10 @@ def _act_two(stage: Stage, client: Client, cartridge: Cartridge) -> dict[str, An
 
 
 def _squeeze(stage: Stage, client: Client) -> None:
-    """Pretend that other apps left room for little more than the smallest variants."""
+    """Pretend that other apps left the daemon room for little more than its smallest variants."""
     status = client.status()
-    total = 1 << 30
-    own = status.rss_bytes - status.memory_used_bytes + SQUEEZED_BYTES
-    stage.set_device(charging=True, memory_total_bytes=total, memory_others_bytes=total - own - (64 << 20))
+    own = status.rss_bytes - status.memory_used_bytes + SQUEEZED_BYTES + KEEP_AVAILABLE_BYTES
+    stage.set_device(**ON_CHARGER, memory_total_bytes=MEMORY_BYTES, memory_others_bytes=MEMORY_BYTES - own)
 
 
 def summarise(answers: list[dict[str, Any]], labels: Array, timeline: list[dict[str, Any]]) -> dict[str, Any]:

@@ -23,6 +23,26 @@ def write_report(path: Path, found: dict[str, Any]) -> None:
     path.write_text(render_report(found), encoding="utf-8")
 
 
+def write_picture(path: Path, found: dict[str, Any]) -> None:
+    """Write the two charts of act one as one SVG, for a README."""
+    charts = (
+        battery_chart(found["timeline"], found["seconds"]),
+        share_chart(found["timeline"], found["seconds"], ()),
+    )
+    groups = (
+        f'<g transform="translate(0 {i * HEIGHT})">{_inner(chart)}</g>' for i, chart in enumerate(charts)
+    )
+    back = f'<rect width="{WIDTH}" height="{2 * HEIGHT}" fill="#fff"/><style>text{{font:11px sans-serif}}</style>'
+    size = f'viewBox="0 0 {WIDTH} {2 * HEIGHT}" width="{WIDTH}" height="{2 * HEIGHT}"'
+    path.write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{back}{"".join(groups)}</svg>\n', encoding="utf-8"
+    )
+
+
+def _inner(svg: str) -> str:
+    return svg[svg.index(">") + 1 : -len("</svg>")]
+
+
 def render_report(found: dict[str, Any]) -> str:
     """Return the page as HTML."""
     machine, battery = found["machine"], found["battery"]

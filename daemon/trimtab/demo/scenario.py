@@ -9,6 +9,7 @@ from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
 
 SEED = 2026
 RESERVE_FRAC = 0.05
+KEEP_AVAILABLE_BYTES = 64 << 20
 BACKGROUND_SHARE = 0.30
 """The rest of the device drains this part of what always-largest would use for inference."""
 ADAPTIVE_SHARE = 0.40
@@ -89,7 +90,7 @@ battery:
   last_for: {seconds:g}s
   below_reserve: reject
 memory:
-  keep_available: 64MiB
+  keep_available: {KEEP_AVAILABLE_BYTES}
 rules:
 {floors}
 """

@@ -34,6 +34,8 @@ def _soonest(table: Table, at: Situation, wanted: Callable[[Entry], bool]) -> Ch
 class Largest:
     """Always the variant with the highest accuracy."""
 
+    adapts = False
+
     def choose(self, table: Table, at: Situation) -> Choice | None:
         """Return the most accurate variant where it finishes first."""
         top = max((e.top_accuracy for e in table.entries), default=0.0)
@@ -42,6 +44,8 @@ class Largest:
 
 class Smallest:
     """Always the variant that uses the least energy."""
+
+    adapts = False
 
     def choose(self, table: Table, at: Situation) -> Choice | None:
         """Return the variant with the cheapest candidate, where it finishes first."""
@@ -53,6 +57,8 @@ class Smallest:
 
 class Static:
     """Always one variant on one processor."""
+
+    adapts = False
 
     def __init__(self, variant: str, processor: str) -> None:
         """Fix the variant and the processor by name."""
