@@ -12,7 +12,7 @@ from trimtab.core.estimator import (
     slowdown,
     variance_at,
 )
-from trimtab.core.state import Estimate
+from trimtab.core.state import EnergyBias, Estimate
 
 S = 1_000_000_000
 
@@ -66,20 +66,20 @@ def test_accidents_on_both_sides_are_no_streak() -> None:
 
 
 def test_energy_is_learned_from_energy() -> None:
-    """The first run counts in full, later ones for a twentieth; the slow-down has no say."""
-    estimate = Estimate()
-    observe_energy(estimate, 100.0, 200.0)
-    assert energy_factor(estimate) == pytest.approx(2.0)
-    estimate.observations = 1000
-    observe_energy(estimate, 100.0, 100.0)
-    assert estimate.energy_mean == pytest.approx(0.95 * log(2.0))
-    observe_energy(estimate, 100.0, 1e9)  # an accident moves it by no more than one step
-    assert estimate.energy_mean == pytest.approx(0.95 * log(2.0) + 0.05)
-    assert slowdown(estimate) == 1.0
+    """The profile counts for three runs at first; later a run counts for a twentieth."""
+    bias = EnergyBias()
+    observe_energy(bias, 100.0, 200.0)
+    assert bias.mean == pytest.approx(log(2.0) / 3)
+    bias = EnergyBias(mean=log(2.0), runs=1000)
+    observe_energy(bias, 100.0, 100.0)
+    assert bias.mean == pytest.approx(0.95 * log(2.0))
+    observe_energy(bias, 100.0, 1e9)  # an accident moves it by no more than one step
+    assert energy_factor(bias) == pytest.approx(exp(0.95 * log(2.0) + 0.05))
+    assert energy_factor(None) == 1.0
 
 
 @pytest.mark.parametrize(("profile_uj", "measured_uj"), [(0.0, 5.0), (5.0, 0.0)])
 def test_nothing_is_learned_from_no_energy(profile_uj: float, measured_uj: float) -> None:
-    estimate = Estimate()
-    observe_energy(estimate, profile_uj, measured_uj)
-    assert estimate == Estimate()
+    bias = EnergyBias()
+    observe_energy(bias, profile_uj, measured_uj)
+    assert bias == EnergyBias()

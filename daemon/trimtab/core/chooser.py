@@ -169,12 +169,17 @@ class Chooser:
 
     def _hull(self, task: str, rules: tuple[int, ...]) -> tuple[tuple[float, float], ...]:
         """Return what serving a task's requests can cost and bring under these rules."""
-        factors = tuple([round(energy_factor(e), 2) for e in self._state.estimates.values()])
+        biases, blanks = self._state.energy_biases, self._blanks[task]
+        factors = tuple([round(energy_factor(biases.get(entry.bias)), 2) for entry in blanks])
         hull = self._hulls.get((task, rules, factors))
         if hull is None:
             terms = self._terms_under(task, rules)
-            allowed = [e for e in self._blanks[task] if e.name not in terms.denied]
-            hull = concave_hull(_offers(allowed, terms.settings, factors))
+            allowed = [
+                (entry, factor)
+                for entry, factor in zip(blanks, factors, strict=True)
+                if entry.name not in terms.denied
+            ]
+            hull = concave_hull(_offers(allowed, terms.settings))
             if len(self._hulls) >= MAX_TABLES:
                 self._hulls.clear()
             self._hulls[task, rules, factors] = hull
@@ -275,9 +280,7 @@ class Chooser:
         return None
 
 
-def _offers(
-    entries: list[Entry], settings: Settings, factors: tuple[float, ...]
-) -> list[tuple[float, float]]:
+def _offers(entries: list[tuple[Entry, float]], settings: Settings) -> list[tuple[float, float]]:
     """Return (energy J, utility) of what meets the accuracy floor; of everything when nothing does."""
-    good = [e for e in entries if e.top_accuracy >= settings.min_accuracy_frac] or entries
-    return [(factors[e.lane] * e.energy_uj / UJ_PER_J, settings.weight * e.top_accuracy) for e in good]
+    good = [pair for pair in entries if pair[0].top_accuracy >= settings.min_accuracy_frac] or entries
+    return [(f * e.energy_uj / UJ_PER_J, settings.weight * e.top_accuracy) for e, f in good]

@@ -6,7 +6,7 @@ instead of one for the device, and an observation noise calibrated from residual
 
 from math import exp, log, sqrt
 
-from trimtab.core.state import Estimate
+from trimtab.core.state import EnergyBias, Estimate
 from trimtab.domain.quantities import NS_PER_S
 
 DRIFT_PER_S = 1e-3
@@ -15,6 +15,8 @@ MAX_VARIANCE = 0.25
 NOISE_GAIN = 0.05
 MIN_NOISE = 1e-4
 ENERGY_GAIN = 0.05
+FAITH_RUNS = 3
+"""So many runs the profile's energy counts for at first."""
 MAX_ENERGY_STEP = 1.0
 """One run moves the learned energy by no more than this, in ln, before the gain."""
 OUTLIER_SIGMAS = 3.0
@@ -34,18 +36,19 @@ def slowdown(estimate: Estimate) -> float:
     return exp(estimate.mean)
 
 
-def energy_factor(estimate: Estimate) -> float:
-    """Return the factor by which runs take more energy than profiled."""
-    return exp(estimate.energy_mean)
+def energy_factor(bias: EnergyBias | None) -> float:
+    """Return the factor by which runs take more energy than profiled; 1 for what never ran."""
+    return 1.0 if bias is None else exp(bias.mean)
 
 
-def observe_energy(estimate: Estimate, profile_uj: float, measured_uj: float) -> None:
-    """Learn from one run's energy: a mean over about the last twenty runs, accidents clipped."""
+def observe_energy(bias: EnergyBias, profile_uj: float, measured_uj: float) -> None:
+    """Learn from one run's energy, never from its latency: a mean over some twenty runs, accidents clipped."""
     if profile_uj <= 0.0 or measured_uj <= 0.0:
         return
-    residual = log(measured_uj / profile_uj) - estimate.energy_mean
-    gain = max(ENERGY_GAIN, 1.0 / (estimate.observations + 1))
-    estimate.energy_mean += gain * min(MAX_ENERGY_STEP, max(-MAX_ENERGY_STEP, residual))
+    residual = log(measured_uj / profile_uj) - bias.mean
+    gain = max(ENERGY_GAIN, 1.0 / (bias.runs + FAITH_RUNS))
+    bias.mean += gain * min(MAX_ENERGY_STEP, max(-MAX_ENERGY_STEP, residual))
+    bias.runs += 1
 
 
 def observe(estimate: Estimate, profile_ns: int, measured_ns: int, now_ns: int) -> None:

@@ -87,18 +87,22 @@ class Occupation:
 
 @dataclass(slots=True)
 class Estimate:
-    """The log-domain slow-down filter of one processor: ln(latency / profile) ~ N(mean, variance + noise).
-
-    ``energy_mean`` is the mean of ln(energy / profile), learned beside it and never from it.
-    """
+    """The log-domain slow-down filter of one processor: ln(latency / profile) ~ N(mean, variance + noise)."""
 
     mean: float = 0.0
     variance: float = 0.04
     noise: float = 0.01
     streak: int = 0
     observations: int = 0
-    energy_mean: float = 0.0
     updated_ns: int = 0
+
+
+@dataclass(slots=True)
+class EnergyBias:
+    """What the profile got wrong about one variant's energy on one processor: mean of ln(energy / profile)."""
+
+    mean: float = 0.0
+    runs: int = 0
 
 
 @dataclass(slots=True)
@@ -161,6 +165,7 @@ class State:
     queue: list[tuple[int, int, int, str]] = field(default_factory=list)
     running: dict[str, Occupation] = field(default_factory=dict)
     estimates: dict[str, Estimate] = field(default_factory=dict)
+    energy_biases: dict[str, EnergyBias] = field(default_factory=dict)
     demand: dict[str, Demand] = field(default_factory=dict)
     rests: dict[str, Rest] = field(default_factory=dict)
     wishes: dict[str, int] = field(default_factory=dict)
@@ -170,6 +175,11 @@ class State:
     timer_ns: int | None = None
     draining: bool = False
     drained: bool = False
+
+
+def bias_key(task: str, variant: str, processor: str) -> str:
+    """Return the key of a variant's learned energy in ``State.energy_biases``."""
+    return f"{task}/{variant}@{processor}"
 
 
 def residence_key(task: str, variant: str, pool: str) -> str:

@@ -9,7 +9,7 @@ from trimtab.core.estimator import energy_factor
 from trimtab.core.prices import rate_per_s
 from trimtab.core.residency import kept_bytes, size_bytes, used_bytes
 from trimtab.core.selection import Entry, Table
-from trimtab.core.state import Holding, Rest, State, residence_key
+from trimtab.core.state import Holding, Rest, State, bias_key, residence_key
 from trimtab.domain.decision import Candidate, Why
 from trimtab.domain.policy import BelowReserve, Policy, Settings
 from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
@@ -71,7 +71,8 @@ def blank_entries(state: State, task: str, candidates: Iterable[Candidate]) -> t
     for candidate in candidates:
         pool = state.processors[candidate.processor].pool
         key = residence_key(task, candidate.variant, pool)
-        blanks.append(Entry(candidate, lanes[candidate.processor], key))
+        bias = bias_key(task, candidate.variant, candidate.processor)
+        blanks.append(Entry(candidate, lanes[candidate.processor], key, bias))
     return tuple(sorted(blanks, key=lambda e: (e.energy_uj, e.latency_ns, e.name)))
 
 
@@ -105,12 +106,12 @@ def build_table(
     price_per_uj, price_per_ns = price / UJ_PER_J, settings.latency_price_per_s / NS_PER_S
     price_per_byte = _memory_price(state, settings) / BYTES_PER_MIB
     uses = max(1.0, rate_of(state, task, now_ns) * STAY_S)
-    factors = [energy_factor(estimate) for estimate in state.estimates.values()]
     spare_bytes, entries = state.memory_limit_bytes - kept_bytes(state), []
     for blank in blanks:
         entry = blank.fresh()
-        entry.energy_uj *= factors[entry.lane]
-        entry.worst_uj *= factors[entry.lane]
+        factor = energy_factor(state.energy_biases.get(entry.bias))
+        entry.energy_uj *= factor
+        entry.worst_uj *= factor
         _note_residence(state, entry, spare_bytes, now_ns)
         entry.load_cost = price_per_uj * entry.load_uj / uses
         entry.cost = (

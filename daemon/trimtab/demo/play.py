@@ -25,7 +25,7 @@ from trimtab.ports import Array, StoredFamily
 TASK = "fashion"
 ACT_TWO_S = 12.0
 ACT_TWO_SEED = 7
-SQUEEZED_BYTES = 1 << 20
+SQUEEZED_BYTES = 5 << 19
 """Room for the last resort and the small quantized variants."""
 MEMORY_BYTES = 1 << 30
 ON_CHARGER = {"charging": True, "battery_frac": 0.3}
