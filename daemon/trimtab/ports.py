@@ -22,10 +22,13 @@ Tensors = Mapping[str, Array]
 
 
 class Clock(Protocol):
-    """A monotonic clock in integer nanoseconds."""
+    """A monotonic clock, and the calling thread's CPU time, in integer nanoseconds."""
 
     def now_ns(self) -> int:
         """Return nanoseconds since an arbitrary fixed moment."""
+
+    def thread_cpu_ns(self) -> int:
+        """Return the CPU time that the calling thread has used since an arbitrary fixed moment."""
 
 
 class DeviceSensors(Protocol):

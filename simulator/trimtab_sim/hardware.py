@@ -102,17 +102,19 @@ class HardwareInTheLoop:
         if held is None or run.stage == 0:
             held = _Held(self._samples[request.task].take(run.arrival.sample, request.batch))
             self._held[request.request_id] = held
-        run_ns, outputs = self._thread(run.processor).submit(self._run_blocking, run, held.tensors).result()
+        job = self._thread(run.processor).submit(self._run_blocking, run, held.tensors)
+        run_ns, charged_ns, outputs = job.result()
         held.tensors.update(outputs)
         held.logits = outputs[stage.logits]
-        energy = self._meter.run_energy(run.processor, run_ns)
+        energy = self._meter.run_energy(run.processor, charged_ns)
         return Running(run_ns, energy.energy_uj, confidence_of(held.logits))
 
-    def _run_blocking(self, run: Run, tensors: Tensors) -> tuple[int, dict[str, Array]]:
+    def _run_blocking(self, run: Run, tensors: Tensors) -> tuple[int, int, dict[str, Array]]:
         runtime, request = self._runtimes[run.processor.runtime], run.arrival.request
-        began_ns = self._clock_ns()
+        began_ns, began_cpu_ns = self._clock_ns(), time.thread_time_ns()
         outputs = runtime.run(request.task, run.decision.variant, run.processor, run.stage, tensors)
-        return self._clock_ns() - began_ns, outputs
+        run_ns, cpu_ns = self._clock_ns() - began_ns, time.thread_time_ns() - began_cpu_ns
+        return run_ns, run.processor.charged_ns(run_ns, cpu_ns), outputs
 
     def judge(self, arrival: Arrival, decision: Decision | None, result: Result) -> bool | None:
         """Compare the answer (of a batch: every one) with the label."""

@@ -1,4 +1,4 @@
-"""The system's monotonic clock."""
+"""The system's clocks."""
 
 import time
 
@@ -9,3 +9,7 @@ class MonotonicClock:
     def now_ns(self) -> int:
         """Return nanoseconds since an arbitrary fixed moment."""
         return time.monotonic_ns()
+
+    def thread_cpu_ns(self) -> int:
+        """Return the CPU time that the calling thread has used."""
+        return time.thread_time_ns()

@@ -117,7 +117,7 @@ class Admission:
         if table.cold and self._holdings.settled and self._chooser.strategy.adapts:
             wish = self._chooser.wish(table, at, choice)
             if wish is not None:
-                self._holdings.fulfil(live.request.task, wish, now_ns)
+                self._holdings.wish(live.request.task, *wish, now_ns)
 
     def _choose_with_room(self, live: Live, table: Table, at: Situation, now_ns: int) -> Choice | None:
         """Ask the strategy until its choice can also be held in memory."""

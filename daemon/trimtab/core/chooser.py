@@ -125,13 +125,13 @@ class Chooser:
             return table
         blanks = self._blanks[request.task]
         terms = terms_of(live.settings, live.rules, blanks)
-        return build_table(self._state, blanks, request.task, terms, request.prefer, now_ns)
+        return build_table(self._state, blanks, terms, request.prefer, now_ns)
 
     def _shared_table(self, task: str, rules: tuple[int, ...], prefer: Prefer, now_ns: int) -> Table:
         table = self._shared.get((task, rules, prefer))
         if table is None or now_ns >= table.stale_at_ns:
             terms = self._terms_under(task, rules)
-            table = build_table(self._state, self._blanks[task], task, terms, prefer, now_ns)
+            table = build_table(self._state, self._blanks[task], terms, prefer, now_ns)
             if len(self._shared) >= MAX_TABLES:
                 self._shared.clear()
             self._shared[task, rules, prefer] = table
@@ -255,17 +255,16 @@ class Chooser:
         """Return every candidate's verdict."""
         return tuple(verdicts(table, at, choice))
 
-    def wish(self, table: Table, at: Situation, choice: Choice | None) -> Entry | None:
-        """Return the variant that should be loaded for requests to come: it would win were it resident.
+    def wish(self, table: Table, at: Situation, choice: Choice | None) -> tuple[Entry, float] | None:
+        """Return what would have won had it been resident, and the value the request missed without it.
 
-        It must beat the choice by the caller's preference even after paying for its load, which must leave
-        the battery's reserve alone.
+        Its load must leave the battery's reserve alone. What is missed has no bound when the choice gave a
+        goal up, or when the caller prefers something else than value.
         """
-        if choice is None or choice.given_up:
-            to_beat: tuple[float, ...] = (inf,)
-        else:
-            to_beat = preference(table.prefer, choice.entry, choice.judged, at)
+        to_beat: tuple[float, ...] = (inf,)
         by_value = table.prefer in (Prefer.VALUE, Prefer.ACCURACY)
+        if choice is not None and not choice.given_up:
+            to_beat = preference(table.prefer, choice.entry, choice.judged, at)
         for entry in table.cold:
             if by_value and -entry.ideal >= to_beat[0]:
                 return None
@@ -273,10 +272,8 @@ class Chooser:
             if hopeless or entry.worst_uj * at.batch + entry.load_uj > at.spare_uj:
                 continue
             judged = judge(entry, at, ignore_load=True)
-            if judged.why is Why.CHOSEN:
-                paid = judged._replace(value=judged.value - entry.load_cost)
-                if preference(table.prefer, entry, paid, at) < to_beat:
-                    return entry
+            if judged.why is Why.CHOSEN and preference(table.prefer, entry, judged, at) < to_beat:
+                return entry, judged.value + to_beat[0] if by_value else inf
         return None
 
 

@@ -1,5 +1,7 @@
 """Take in what the device is and what is wanted of it: processors, families, profiles, policy, sensors."""
 
+from math import exp
+
 from trimtab.core import events as ev
 from trimtab.core.chooser import Chooser
 from trimtab.core.holdings import Holdings
@@ -9,6 +11,7 @@ from trimtab.core.residency import held_bytes
 from trimtab.core.state import Estimate, State
 from trimtab.domain.quantities import NS_PER_S
 
+WISH_MEMORY_S = 60.0
 REPRICE_ARRIVALS = 128
 REPRICE_NS = NS_PER_S
 """The price of energy is solved again after so many arrivals or so long, whichever comes first."""
@@ -98,7 +101,10 @@ class Conditions:
 
     def reprice(self, now_ns: int) -> None:
         """Solve for the energy price; tables are dropped only when it moved."""
-        energy = self._state.energy
+        energy, wishes = self._state.energy, self._state.wishes
+        faded = exp((energy.priced_ns - now_ns) / NS_PER_S / WISH_MEMORY_S)
+        for key in wishes:
+            wishes[key] *= faded
         price = tilted_price(energy, self._chooser.solve_energy_price(now_ns))
         energy.priced_ns, energy.priced_arrivals = now_ns, self._state.arrivals
         if price != energy.price_per_j:

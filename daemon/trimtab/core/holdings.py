@@ -20,8 +20,10 @@ from trimtab.domain.quantities import NS_PER_S
 REST_NS = 30 * NS_PER_S
 """First rest of a variant that failed; doubles with each failure in a row, up to 16 minutes."""
 MAX_DOUBLINGS = 5
-WISHES_BEFORE_EVICTING = 3
-"""So often a variant must be wished for before something unused leaves for it."""
+EVICTION_PRICE = 0.02
+"""Value that must be missed beyond a load's price before something has to leave for it: two points."""
+MAX_MISSED = 1e6
+"""More value than any load costs; also stands for "could not be served well at all"."""
 
 
 class Holdings:
@@ -92,15 +94,17 @@ class Holdings:
             for key in overflow(self._state):
                 self._evict(key)
 
-    def fulfil(self, task: str, entry: Entry, now_ns: int) -> None:
-        """Load a variant that would have won had it been resident.
+    def wish(self, task: str, entry: Entry, missed: float, now_ns: int) -> None:
+        """Note the value a request missed because a variant was not in memory; load it once that adds up.
 
-        At once when there is room, after a few wishes when something unused has to leave for it.
+        It is loaded when what was missed reaches what the load costs (the rule of "rent or buy": at most
+        twice the cost of knowing the future), and there is room or something unused to leave for it.
         """
         state = self._state
-        wishes = state.wishes[entry.residence] = state.wishes.get(entry.residence, 0) + 1
-        unused_before_ns = now_ns - COLD_NS if wishes >= WISHES_BEFORE_EVICTING else -1
-        if room_for(state, entry.resident_bytes, unused_before_ns=unused_before_ns).fits:
+        total = min(MAX_MISSED, state.wishes.get(entry.residence, 0.0) + missed)
+        state.wishes[entry.residence] = total
+        room = room_for(state, entry.resident_bytes, unused_before_ns=now_ns - COLD_NS)
+        if room.fits and total >= entry.load_price + (EVICTION_PRICE if room.evict else 0.0):
             self._load(task, entry, now_ns)
 
     @property

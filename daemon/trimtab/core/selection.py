@@ -48,7 +48,7 @@ class Entry:
     """
 
     __slots__ = ("bias", "blocked", "candidate", "cost", "detail", "energy_uj", "ideal", "lane", "latency_ns", "ln_latency",
-                 "load_cost", "load_ns", "load_uj", "name", "noise", "ready_ns", "residence", "resident",
+                 "load_cost", "load_ns", "load_price", "load_uj", "name", "noise", "ready_ns", "residence", "resident",
                  "resident_bytes", "spared", "top_accuracy", "worst_uj")  # fmt: skip
 
     def __init__(self, candidate: Candidate, lane: int, residence: str, bias: str = "") -> None:
@@ -75,6 +75,7 @@ class Entry:
         self.ready_ns = -1
         self.load_uj = 0.0
         self.load_cost = 0.0
+        self.load_price = 0.0
         self.cost = 0.0
         self.ideal = 0.0
         self.spared = False

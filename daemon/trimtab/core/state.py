@@ -168,7 +168,7 @@ class State:
     energy_biases: dict[str, EnergyBias] = field(default_factory=dict)
     demand: dict[str, Demand] = field(default_factory=dict)
     rests: dict[str, Rest] = field(default_factory=dict)
-    wishes: dict[str, int] = field(default_factory=dict)
+    wishes: dict[str, float] = field(default_factory=dict)
     energy: Energy = field(default_factory=Energy)
     overhead_ns: float = 200_000.0
     arrivals: int = 0

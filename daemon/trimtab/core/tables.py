@@ -18,8 +18,6 @@ from trimtab.domain.settings import allows, matching_rules, settle
 
 PREFERRED_ACCURACY_FACTOR = 4.0
 """How much more a point of accuracy is worth to a caller that prefers accuracy; the price still counts."""
-STAY_S = 60.0
-"""Expected stay of a variant in memory, over which its load is written off."""
 MAX_AGE_NS = 5 * NS_PER_S
 """A table is built anew after so long even if nothing was reported: time-of-day rules and rests pass by."""
 BYTES_PER_MIB = 1 << 20
@@ -96,16 +94,13 @@ def terms_of(settings: Settings, rules: tuple[str, ...], blanks: Iterable[Entry]
     return Terms(settings, rules, denied)
 
 
-def build_table(
-    state: State, blanks: tuple[Entry, ...], task: str, terms: Terms, prefer: Prefer, now_ns: int
-) -> Table:
+def build_table(state: State, blanks: tuple[Entry, ...], terms: Terms, prefer: Prefer, now_ns: int) -> Table:
     """Return the ranked entries of a task under these terms in the present device state."""
     settings = terms.settings
     price = energy_price_in(state, settings)
     weight = settings.weight * (PREFERRED_ACCURACY_FACTOR if prefer is Prefer.ACCURACY else 1.0)
     price_per_uj, price_per_ns = price / UJ_PER_J, settings.latency_price_per_s / NS_PER_S
     price_per_byte = _memory_price(state, settings) / BYTES_PER_MIB
-    uses = max(1.0, rate_of(state, task, now_ns) * STAY_S)
     spare_bytes, entries = state.memory_limit_bytes - kept_bytes(state), []
     for blank in blanks:
         entry = blank.fresh()
@@ -113,7 +108,8 @@ def build_table(
         entry.energy_uj *= factor
         entry.worst_uj *= factor
         _note_residence(state, entry, spare_bytes, now_ns)
-        entry.load_cost = price_per_uj * entry.load_uj / uses
+        entry.load_price = price_per_uj * entry.load_uj
+        entry.load_cost = max(0.0, entry.load_price - state.wishes.get(entry.residence, 0.0))
         entry.cost = (
             price_per_uj * entry.energy_uj
             + price_per_byte * entry.resident_bytes

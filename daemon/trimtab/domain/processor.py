@@ -27,5 +27,17 @@ class Processor:
         """
         if self.provider != "CPUExecutionProvider":
             return f"{self.runtime}/{self.name}"
-        cores = f":{'-'.join(map(str, (self.cores[0], self.cores[-1])))}" if self.threads > 1 and self.cores else ""
+        cores = (
+            f":{'-'.join(map(str, (self.cores[0], self.cores[-1])))}"
+            if self.threads > 1 and self.cores
+            else ""
+        )
         return f"{self.runtime}/{self.kind}/{self.threads}{cores}"
+
+    def charged_ns(self, wall_ns: int, thread_cpu_ns: int) -> int:
+        """Return the time for which a run's energy counts.
+
+        On one core that is the CPU time of the thread that ran: while somebody else has the core, the energy
+        is theirs. Threads of wider processors and accelerators are not the caller's, so there it is wall time.
+        """
+        return min(wall_ns, thread_cpu_ns) if self.kind == "cpu" and self.threads == 1 else wall_ns
