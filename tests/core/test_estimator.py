@@ -12,7 +12,7 @@ from trimtab.core.estimator import (
     slowdown,
     variance_at,
 )
-from trimtab.core.state import EnergyBias, Estimate
+from trimtab.core.state import EnergyBias, EnergyRatio, Estimate
 
 S = 1_000_000_000
 
@@ -66,20 +66,31 @@ def test_accidents_on_both_sides_are_no_streak() -> None:
 
 
 def test_energy_is_learned_from_energy() -> None:
-    """The profile counts for three runs at first; later a run counts for a twentieth."""
-    bias = EnergyBias()
-    observe_energy(bias, 100.0, 200.0)
-    assert bias.mean == pytest.approx(log(2.0) / 3)
-    bias = EnergyBias(mean=log(2.0), runs=1000)
-    observe_energy(bias, 100.0, 100.0)
-    assert bias.mean == pytest.approx(0.95 * log(2.0))
-    observe_energy(bias, 100.0, 1e9)  # an accident moves it by no more than one step
-    assert energy_factor(bias) == pytest.approx(exp(0.95 * log(2.0) + 0.05))
-    assert energy_factor(None) == 1.0
+    """The first expectation counts for three runs; later a run counts for a twentieth."""
+    biases, ratio = dict[str, EnergyBias](), EnergyRatio()
+    assert energy_factor(None, ratio) == 1.0
+    observe_energy(biases, "a", ratio, 100.0, 200.0)
+    assert biases["a"].mean == pytest.approx(log(2.0) / 3)
+    biases["a"] = EnergyBias(mean=log(2.0), runs=1000)
+    observe_energy(biases, "a", ratio, 100.0, 100.0)
+    assert biases["a"].mean == pytest.approx(0.95 * log(2.0))
+    observe_energy(biases, "a", ratio, 100.0, 1e9)  # an accident moves it by no more than one step
+    assert energy_factor(biases["a"], ratio) == pytest.approx(exp(0.95 * log(2.0) + 0.05))
+
+
+def test_what_never_ran_is_expected_to_be_as_far_off_as_all_the_rest_by_energy() -> None:
+    """A small variant off by 5 and a large one off by 1.5: (50 + 1500) / (10 + 1000), not the mean of both."""
+    biases, ratio = dict[str, EnergyBias](), EnergyRatio()
+    for _ in range(200):
+        observe_energy(biases, "small", ratio, 10.0, 50.0)
+        observe_energy(biases, "large", ratio, 1000.0, 1500.0)
+    assert energy_factor(None, ratio) == pytest.approx(1550 / 1010, rel=0.01)
+    observe_energy(biases, "new", ratio, 100.0, 100.0 * energy_factor(None, ratio))
+    assert energy_factor(biases["new"], ratio) == pytest.approx(1550 / 1010, rel=0.05)
 
 
 @pytest.mark.parametrize(("profile_uj", "measured_uj"), [(0.0, 5.0), (5.0, 0.0)])
 def test_nothing_is_learned_from_no_energy(profile_uj: float, measured_uj: float) -> None:
-    bias = EnergyBias()
-    observe_energy(bias, profile_uj, measured_uj)
-    assert bias == EnergyBias()
+    biases, ratio = dict[str, EnergyBias](), EnergyRatio()
+    observe_energy(biases, "a", ratio, profile_uj, measured_uj)
+    assert (biases, ratio) == ({}, EnergyRatio())

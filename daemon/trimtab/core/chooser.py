@@ -169,8 +169,9 @@ class Chooser:
 
     def _hull(self, task: str, rules: tuple[int, ...]) -> tuple[tuple[float, float], ...]:
         """Return what serving a task's requests can cost and bring under these rules."""
-        biases, blanks = self._state.energy_biases, self._blanks[task]
-        factors = tuple([round(energy_factor(biases.get(entry.bias)), 2) for entry in blanks])
+        state, blanks = self._state, self._blanks[task]
+        biases, ratio = state.energy_biases, state.energy_ratio
+        factors = tuple([round(energy_factor(biases.get(e.residence), ratio), 2) for e in blanks])
         hull = self._hulls.get((task, rules, factors))
         if hull is None:
             terms = self._terms_under(task, rules)

@@ -5,7 +5,7 @@ from math import log, sqrt
 from trimtab.core.estimator import energy_factor, variance_at
 from trimtab.core.events import StageFinished
 from trimtab.core.selection import NEVER_Z, floor_exit
-from trimtab.core.state import Live, State, bias_key
+from trimtab.core.state import Live, State
 from trimtab.core.tables import confidence_z, energy_price_in
 from trimtab.domain.decision import Candidate
 from trimtab.domain.policy import Goal, WhenImpossible
@@ -72,8 +72,7 @@ def _worth_going_on(state: State, live: Live, candidate: Candidate, stage: int) 
     settings = live.settings
     still_in = max(1e-9, 1.0 - sum(candidate.share_frac[: stage + 1]))
     price_per_uj = energy_price_in(state, settings) / UJ_PER_J
-    key = bias_key(live.request.task, candidate.variant, candidate.processor)
-    price_per_uj *= energy_factor(state.energy_biases.get(key))
+    price_per_uj *= energy_factor(state.energy_biases.get(live.residence), state.energy_ratio)
     price_per_ns = settings.latency_price_per_s / NS_PER_S
     for later in range(stage + 1, len(candidate.latency_ns)):
         gain = (candidate.accuracy_frac[later] - candidate.accuracy_frac[stage]) / still_in

@@ -6,7 +6,7 @@ instead of one for the device, and an observation noise calibrated from residual
 
 from math import exp, log, sqrt
 
-from trimtab.core.state import EnergyBias, Estimate
+from trimtab.core.state import EnergyBias, EnergyRatio, Estimate
 from trimtab.domain.quantities import NS_PER_S
 
 DRIFT_PER_S = 1e-3
@@ -16,9 +16,10 @@ NOISE_GAIN = 0.05
 MIN_NOISE = 1e-4
 ENERGY_GAIN = 0.05
 FAITH_RUNS = 3
-"""So many runs the profile's energy counts for at first."""
+"""So many runs the first expectation counts for."""
 MAX_ENERGY_STEP = 1.0
 """One run moves the learned energy by no more than this, in ln, before the gain."""
+MAX_ENERGY_FACTOR = 10.0
 OUTLIER_SIGMAS = 3.0
 OPENING_STREAK = 3
 """So many outliers in a row on one side are a new regime, fewer are accidents."""
@@ -36,19 +37,33 @@ def slowdown(estimate: Estimate) -> float:
     return exp(estimate.mean)
 
 
-def energy_factor(bias: EnergyBias | None) -> float:
-    """Return the factor by which runs take more energy than profiled; 1 for what never ran."""
-    return 1.0 if bias is None else exp(bias.mean)
+def energy_factor(bias: EnergyBias | None, ratio: EnergyRatio) -> float:
+    """Return the factor by which a variant's runs take more energy than profiled.
+
+    What never ran is expected to be as far off as everything that did, by energy and not by count, so that a
+    fixed cost of waking up, which weighs on small variants only, is not expected of large ones.
+    """
+    if bias is not None:
+        return exp(bias.mean)
+    return ratio.taken_uj / ratio.profiled_uj if ratio.profiled_uj > 0.0 else 1.0
 
 
-def observe_energy(bias: EnergyBias, profile_uj: float, measured_uj: float) -> None:
-    """Learn from one run's energy, never from its latency: a mean over some twenty runs, accidents clipped."""
+def observe_energy(
+    biases: dict[str, EnergyBias], key: str, ratio: EnergyRatio, profile_uj: float, measured_uj: float
+) -> None:
+    """Learn from one run's energy, never from its latency: means over some twenty runs, accidents clipped."""
     if profile_uj <= 0.0 or measured_uj <= 0.0:
         return
+    bias = biases.get(key)
+    if bias is None:
+        bias = biases[key] = EnergyBias(mean=log(energy_factor(None, ratio)))
     residual = log(measured_uj / profile_uj) - bias.mean
-    gain = max(ENERGY_GAIN, 1.0 / (bias.runs + FAITH_RUNS))
-    bias.mean += gain * min(MAX_ENERGY_STEP, max(-MAX_ENERGY_STEP, residual))
+    residual = min(MAX_ENERGY_STEP, max(-MAX_ENERGY_STEP, residual))
+    bias.mean += max(ENERGY_GAIN, 1.0 / (bias.runs + FAITH_RUNS)) * residual
     bias.runs += 1
+    keep = 1.0 - ENERGY_GAIN
+    ratio.taken_uj = keep * ratio.taken_uj + min(measured_uj, profile_uj * MAX_ENERGY_FACTOR)
+    ratio.profiled_uj = keep * ratio.profiled_uj + profile_uj
 
 
 def observe(estimate: Estimate, profile_ns: int, measured_ns: int, now_ns: int) -> None:

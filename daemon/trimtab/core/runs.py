@@ -10,7 +10,7 @@ from trimtab.core.early_exit import floor_of, goes_on, leaves_by_itself
 from trimtab.core.estimator import observe, observe_energy, slowdown
 from trimtab.core.holdings import Holdings
 from trimtab.core.lifecycle import IllegalEventError, move
-from trimtab.core.state import EnergyBias, Holding, Live, Occupation, Phase, State, bias_key, residence_key
+from trimtab.core.state import Holding, Live, Occupation, Phase, State, residence_key
 from trimtab.domain.decision import Candidate, Cause, Outcome
 from trimtab.domain.policy import Goal
 
@@ -88,9 +88,9 @@ class Runs:
         state = self._state
         if live.request.batch == 1:
             estimate = state.estimates[candidate.processor]
-            key = bias_key(live.request.task, candidate.variant, candidate.processor)
-            bias = state.energy_biases.setdefault(key, EnergyBias())
-            observe_energy(bias, _stage_uj(candidate, event.stage), event.energy_uj)
+            profile_uj = _stage_uj(candidate, event.stage)
+            biases, ratio = state.energy_biases, state.energy_ratio
+            observe_energy(biases, live.residence, ratio, profile_uj, event.energy_uj)
             observe(estimate, _stage_ns(candidate, event.stage), event.run_ns, now_ns)
         around_ns = min(MAX_OVERHEAD_NS, max(0, now_ns - live.dispatched_ns - event.run_ns))
         state.overhead_ns += OVERHEAD_GAIN * (around_ns - state.overhead_ns)

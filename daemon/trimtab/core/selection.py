@@ -47,17 +47,16 @@ class Entry:
     whether it may serve even when that could overdraw the battery's reserve.
     """
 
-    __slots__ = ("bias", "blocked", "candidate", "cost", "detail", "energy_uj", "ideal", "lane", "latency_ns", "ln_latency",
+    __slots__ = ("blocked", "candidate", "cost", "detail", "energy_uj", "ideal", "lane", "latency_ns", "ln_latency",
                  "load_cost", "load_ns", "load_price", "load_uj", "name", "noise", "ready_ns", "residence", "resident",
                  "resident_bytes", "spared", "top_accuracy", "worst_uj")  # fmt: skip
 
-    def __init__(self, candidate: Candidate, lane: int, residence: str, bias: str = "") -> None:
+    def __init__(self, candidate: Candidate, lane: int, residence: str) -> None:
         """Start from a candidate with no load, no cost and no block."""
         self.candidate = candidate
         self.name = candidate.name
         self.lane = lane
         self.residence = residence
-        self.bias = bias
         self.latency_ns = candidate.expected_latency_ns
         self.energy_uj = candidate.expected_energy_uj
         self.worst_uj = max(candidate.energy_uj)
@@ -87,7 +86,6 @@ class Entry:
         copy.name = self.name
         copy.lane = self.lane
         copy.residence = self.residence
-        copy.bias = self.bias
         copy.latency_ns = self.latency_ns
         copy.energy_uj = self.energy_uj
         copy.worst_uj = self.worst_uj

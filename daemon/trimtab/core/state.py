@@ -99,10 +99,18 @@ class Estimate:
 
 @dataclass(slots=True)
 class EnergyBias:
-    """What the profile got wrong about one variant's energy on one processor: mean of ln(energy / profile)."""
+    """What profiles got wrong about energy: mean of ln(energy / profile) of one variant in one pool."""
 
     mean: float = 0.0
     runs: int = 0
+
+
+@dataclass(slots=True)
+class EnergyRatio:
+    """Energy taken and energy profiled of all recent runs together: what to expect of what never ran."""
+
+    taken_uj: float = 0.0
+    profiled_uj: float = 0.0
 
 
 @dataclass(slots=True)
@@ -166,6 +174,7 @@ class State:
     running: dict[str, Occupation] = field(default_factory=dict)
     estimates: dict[str, Estimate] = field(default_factory=dict)
     energy_biases: dict[str, EnergyBias] = field(default_factory=dict)
+    energy_ratio: EnergyRatio = field(default_factory=EnergyRatio)
     demand: dict[str, Demand] = field(default_factory=dict)
     rests: dict[str, Rest] = field(default_factory=dict)
     wishes: dict[str, float] = field(default_factory=dict)
@@ -175,11 +184,6 @@ class State:
     timer_ns: int | None = None
     draining: bool = False
     drained: bool = False
-
-
-def bias_key(task: str, variant: str, processor: str) -> str:
-    """Return the key of a variant's learned energy in ``State.energy_biases``."""
-    return f"{task}/{variant}@{processor}"
 
 
 def residence_key(task: str, variant: str, pool: str) -> str:

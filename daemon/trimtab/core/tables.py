@@ -9,7 +9,7 @@ from trimtab.core.estimator import energy_factor
 from trimtab.core.prices import rate_per_s
 from trimtab.core.residency import kept_bytes, size_bytes, used_bytes
 from trimtab.core.selection import Entry, Table
-from trimtab.core.state import Holding, Rest, State, bias_key, residence_key
+from trimtab.core.state import Holding, Rest, State, residence_key
 from trimtab.domain.decision import Candidate, Why
 from trimtab.domain.policy import BelowReserve, Policy, Settings
 from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
@@ -69,8 +69,7 @@ def blank_entries(state: State, task: str, candidates: Iterable[Candidate]) -> t
     for candidate in candidates:
         pool = state.processors[candidate.processor].pool
         key = residence_key(task, candidate.variant, pool)
-        bias = bias_key(task, candidate.variant, candidate.processor)
-        blanks.append(Entry(candidate, lanes[candidate.processor], key, bias))
+        blanks.append(Entry(candidate, lanes[candidate.processor], key))
     return tuple(sorted(blanks, key=lambda e: (e.energy_uj, e.latency_ns, e.name)))
 
 
@@ -104,7 +103,7 @@ def build_table(state: State, blanks: tuple[Entry, ...], terms: Terms, prefer: P
     spare_bytes, entries = state.memory_limit_bytes - kept_bytes(state), []
     for blank in blanks:
         entry = blank.fresh()
-        factor = energy_factor(state.energy_biases.get(entry.bias))
+        factor = energy_factor(state.energy_biases.get(entry.residence), state.energy_ratio)
         entry.energy_uj *= factor
         entry.worst_uj *= factor
         _note_residence(state, entry, spare_bytes, now_ns)
