@@ -23,16 +23,21 @@ from trimtab.cli.output import fail, table, user_errors
     default=Path(),
     help="Folder for demo-report.html and demo.json.",
 )
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the charts of act one to this SVG file.",
+)
 @click.option("as_json", "--json", is_flag=True, help="Print the content of demo.json at the end.")
 @user_errors
-def demo(seconds: float, out: Path, as_json: bool) -> None:
+def demo(seconds: float, out: Path, picture: Path | None, as_json: bool) -> None:
     """Play three apps against a real daemon: a battery drains, then memory and processor are squeezed.
 
     Act one sends real test images with different budgets and floors while a virtual battery drains to its
     reserve; act two takes memory and processor away. Ends with a table and writes demo-report.html and demo.json.
     """
     from trimtab.demo.play import play
-    from trimtab.demo.report import write_report
+    from trimtab.demo.report import write_picture, write_report
     from trimtab.demo.stage import DemoError
 
     try:
@@ -43,6 +48,8 @@ def demo(seconds: float, out: Path, as_json: bool) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "demo.json").write_text(json.dumps(found, indent=2) + "\n")
     write_report(out / "demo-report.html", found)
+    if picture is not None:
+        write_picture(picture, found)
     click.echo(f"\nwrote {out / 'demo.json'} and {out / 'demo-report.html'}")
     if as_json:
         click.echo(json.dumps(found, indent=2))

@@ -9,7 +9,7 @@ from trimtab.domain.device import DeviceState
 from trimtab.domain.policy import Policy
 from trimtab.domain.processor import Processor
 from trimtab.domain.request import Prefer
-from trimtab.ports import Array, Story, StoredFamily
+from trimtab.ports import Array, StoredFamily, Story
 
 
 @dataclass(frozen=True, slots=True)

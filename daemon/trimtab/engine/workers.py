@@ -1,10 +1,13 @@
 """Threads that block so that the event loop does not: one per processor, and one for loads."""
 
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from os import sched_setaffinity
 from queue import SimpleQueue
+
+log = logging.getLogger(__name__)
 
 Job = Callable[[], None]
 
@@ -20,12 +23,15 @@ class Worker:
         self._thread.start()
 
     def submit(self, job: Job) -> None:
-        """Run ``job`` after those before it. A job must not raise."""
+        """Run ``job`` after those before it. A job that raises is a bug: it is logged."""
         self._jobs.put(job)
 
-    def stop(self, timeout_s: float = 10.0) -> None:
-        """Let queued jobs finish, then end the thread."""
+    def stop(self) -> None:
+        """End the thread after the jobs submitted so far."""
         self._jobs.put(None)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread to end."""
         self._thread.join(timeout_s)
 
     def _work(self) -> None:
@@ -33,4 +39,8 @@ class Worker:
             with suppress(OSError):  # a cpuset may forbid it: the run is right all the same
                 sched_setaffinity(threading.get_native_id(), self._cores)
         while (job := self._jobs.get()) is not None:
-            job()
+            try:
+                job()
+            except Exception:
+                log.exception("a job on %s broke", threading.current_thread().name)
+            job = None  # what it held must not live until the next one comes

@@ -1,0 +1,22 @@
+"""``trimtab``: serve, ask, look, explain, check, build, measure, demonstrate."""
+
+import click
+
+from trimtab import __version__
+from trimtab.cli.ask import explain, infer, status
+from trimtab.cli.completion import completion
+from trimtab.cli.demo import demo
+from trimtab.cli.family import family
+from trimtab.cli.policy import policy
+from trimtab.cli.profile import profile
+from trimtab.cli.serve import serve
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "TRIMTAB"})
+@click.version_option(__version__, prog_name="trimtab")
+def main() -> None:
+    """Pick, for every request, which compressed variant of a network runs on which processor."""
+
+
+for command in (serve, infer, status, explain, policy, family, profile, demo, completion):
+    main.add_command(command)
