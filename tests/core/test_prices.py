@@ -84,8 +84,9 @@ def test_the_scheduler_prices_energy_by_the_horizon() -> None:
     """1 request per second for 100 s; small takes 2 mJ for 0.80, patient 6.8 mJ for 0.90, large 20 mJ for 0.95."""
     goal = BatteryGoal(0.0, last_for_ns=100 * S)
     for capacity_j, price in ((10.0, 0.0), (1.0, 0.05 / 13.2e-3), (0.3, 0.1 / 4.8e-3)):
-        world = World(Policy("p", battery=goal), device=DeviceState(1.0, capacity_j), load_all=False)
-        world.state.energy.own_uj = 0.0
+        world = World(Policy("p", battery=goal), device=DeviceState(charging=True))
+        world.state.device = DeviceState(1.0, capacity_j)
+        world.state.energy = Energy(since_ns=world.now_ns, reading_frac=1.0)
         world.state.policy_since_ns = world.now_ns
         world.state.demand["t"] = Demand(weight=30.0, first_ns=-3000 * S, last_ns=world.now_ns)
         assert world.scheduler.chooser.solve_energy_price(world.now_ns).price_per_j == pytest.approx(

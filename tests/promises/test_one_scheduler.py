@@ -48,7 +48,7 @@ from trimtab_sim import (
     Surroundings,
     World,
 )
-from trimtab_sim.hardware import confidence_of
+from trimtab.confidence import confidence_of
 from trimtab_sim.runtime import Loading, Run, Running
 
 if TYPE_CHECKING:

@@ -51,7 +51,9 @@ def _messages(container: Any) -> list[Descriptor]:
 
 @pytest.mark.parametrize("message", _messages(OURS.message_types_by_name.values()), ids=lambda m: m.full_name)
 def test_messages_equal_tritons(message: Descriptor) -> None:
-    theirs = _fields(Default().FindMessageTypeByName(message.full_name))
+    default: Any = Default
+    pool = default()
+    theirs = _fields(pool.FindMessageTypeByName(message.full_name))
     for name, field in _fields(message).items():
         assert theirs[name] == field
 

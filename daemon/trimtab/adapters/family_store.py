@@ -106,6 +106,8 @@ def _check_family(family: Family, path: Path) -> None:
     if family.task != path.parent.name:
         raise FamilyError(f"{path}: task is {family.task!r}, but the folder is {path.parent.name!r}")
     _check_count(family.variants, MAX_VARIANTS, f"{path}: variants")
+    if len(family.outputs) != 1:
+        raise FamilyError(f"{path}: outputs: a family has one output, its logits; here {len(family.outputs)}")
     for field, entries in (("inputs", family.inputs), ("outputs", family.outputs)):
         _check_count(entries, MAX_NAME, f"{path}: {field}")
     names = [variant.name for variant in family.variants]

@@ -17,7 +17,9 @@ from trimtab.domain.policy import Goal
 from trimtab.domain.request import Request
 
 MAX_ATTEMPTS = 3
-"""So many times one request is decided before it fails."""
+"""So many times one request is decided before it is no longer decided again for lack of time."""
+MAX_TRIES = 8
+"""So many times one request is decided before it fails: each failure rests a variant in one pool only."""
 LATE_BUDGETS = 4
 LATE_GRACE_NS = 250_000_000
 """A request whose deadline was given up is dropped once it is late by the larger of the two."""
@@ -135,7 +137,13 @@ class Admission:
         self._emit(Decided(live.decision, told))
 
     def _reject_for(self, live: Live, table: Table, at: Situation, now_ns: int) -> None:
-        """Reject a request that no candidate can serve, telling how many fail for which reason."""
+        """Reject a request that no candidate can serve, telling how many fail for which reason.
+
+        One that was being served fails with the error that ended the attempt before.
+        """
+        if live.error:
+            self._end(live, Outcome.FAILED, Cause.VARIANT, live.error, now_ns)
+            return
         counts = self._chooser.count_reasons(table, at)
         passing = [why for why in counts if why not in STANDING]
         told = self._chooser.explain(table, at, None) if self._explain else ()
@@ -171,7 +179,8 @@ class Admission:
 
     def decide_again(self, live: Live, error: str, now_ns: int) -> None:
         """Decide a request anew after its variant failed; the failed one rests, so another is found."""
-        if live.attempts < MAX_ATTEMPTS:
+        live.error = error
+        if live.attempts < MAX_TRIES:
             self.decide(live, now_ns)
         else:
             self._end(live, Outcome.FAILED, Cause.VARIANT, error, now_ns)

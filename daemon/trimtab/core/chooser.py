@@ -30,7 +30,7 @@ from trimtab.core.selection import (
     may_be_in_time,
     preference,
 )
-from trimtab.core.state import Live, State
+from trimtab.core.state import Holding, Live, State
 from trimtab.core.tables import (
     Terms,
     blank_entries,
@@ -168,23 +168,35 @@ class Chooser:
         return energy_price(markets, budget_j)
 
     def _hull(self, task: str, rules: tuple[int, ...]) -> tuple[tuple[float, float], ...]:
-        """Return what serving a task's requests can cost and bring under these rules."""
-        state, blanks = self._state, self._blanks[task]
-        biases, ratio = state.energy_biases, state.energy_ratio
-        factors = tuple([round(energy_factor(biases.get(e.residence), ratio), 2) for e in blanks])
+        """Return what serving a task's requests can cost and bring under these rules.
+
+        Only variants in memory count: the price is of what there is, and what else would pay at that price is
+        loaded by its own account.
+        """
+        factors = tuple([self._factor(entry) for entry in self._blanks[task]])
         hull = self._hulls.get((task, rules, factors))
         if hull is None:
-            terms = self._terms_under(task, rules)
-            allowed = [
-                (entry, factor)
-                for entry, factor in zip(blanks, factors, strict=True)
-                if entry.name not in terms.denied
-            ]
-            hull = concave_hull(_offers(allowed, terms.settings))
+            hull = self._hulls_of(task, rules, factors)
             if len(self._hulls) >= MAX_TABLES:
                 self._hulls.clear()
             self._hulls[task, rules, factors] = hull
         return hull
+
+    def _factor(self, entry: Entry) -> float:
+        """Return by how much an entry's energy exceeds its profile, 0 when its variant is not in memory."""
+        state = self._state
+        residence = state.residences.get(entry.residence)
+        if residence is None or residence.holding is Holding.EVICTING:
+            return 0.0
+        return round(energy_factor(state.energy_biases.get(entry.residence), state.energy_ratio), 2)
+
+    def _hulls_of(
+        self, task: str, rules: tuple[int, ...], factors: tuple[float, ...]
+    ) -> tuple[tuple[float, float], ...]:
+        terms = self._terms_under(task, rules)
+        there = zip(self._blanks[task], factors, strict=True)
+        allowed = [(e, factor) for e, factor in there if factor > 0.0 and e.name not in terms.denied]
+        return concave_hull(_offers(allowed, terms.settings))
 
     # ---- decisions ---------------------------------------------------------------------------------
 
@@ -270,6 +282,7 @@ class Chooser:
             if by_value and -entry.ideal >= to_beat[0]:
                 return None
             hopeless = entry.top_accuracy < at.floor_frac or not may_be_in_time(entry, at)
+            hopeless = hopeless or bool(at.variant and entry.candidate.variant != at.variant)
             if hopeless or entry.worst_uj * at.batch + entry.load_uj > at.spare_uj:
                 continue
             judged = judge(entry, at, ignore_load=True)

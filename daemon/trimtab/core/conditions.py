@@ -14,7 +14,10 @@ from trimtab.domain.quantities import NS_PER_S
 WISH_MEMORY_S = 60.0
 REPRICE_ARRIVALS = 128
 REPRICE_NS = NS_PER_S
-"""The price of energy is solved again after so many arrivals or so long, whichever comes first."""
+"""The price of energy is solved again after so many arrivals or so long, whichever comes first.
+
+The first arrivals tell most: until there were so many, it is solved each time their number has doubled.
+"""
 
 
 class Conditions:
@@ -95,7 +98,8 @@ class Conditions:
     def reprice_if_due(self, now_ns: int) -> None:
         """Solve for the energy price once enough requests came or enough time went by."""
         energy = self._state.energy
-        due = self._state.arrivals - energy.priced_arrivals >= REPRICE_ARRIVALS
+        fresh = self._state.arrivals - energy.priced_arrivals
+        due = fresh >= min(REPRICE_ARRIVALS, max(1, energy.priced_arrivals))
         if due or now_ns - energy.priced_ns >= REPRICE_NS:
             self.reprice(now_ns)
 

@@ -17,6 +17,8 @@ from trimtab.domain.policy import BatteryGoal
 from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
 
 DEMAND_MEMORY_S = 30.0
+MIN_AGE_S = 0.25
+"""Arrivals are spread over at least so long: one request says little about a rate."""
 BACKGROUND_MEMORY_S = 30.0
 DAY_S = 86_400
 TILT = 1e-3
@@ -41,7 +43,7 @@ def note_arrival(demand: Demand, now_ns: int) -> None:
 
 def rate_per_s(demand: Demand, now_ns: int) -> float:
     """Return the present arrival rate, corrected for the short time observed so far."""
-    age_s = max(1.0, (now_ns - demand.first_ns) / NS_PER_S)
+    age_s = max(MIN_AGE_S, (now_ns - demand.first_ns) / NS_PER_S)
     weight = demand.weight * exp((demand.last_ns - now_ns) / NS_PER_S / DEMAND_MEMORY_S)
     return weight / (DEMAND_MEMORY_S * (1.0 - exp(-age_s / DEMAND_MEMORY_S)))
 

@@ -310,6 +310,8 @@ def _best(table: Table, at: Situation) -> tuple[Entry, Judged] | None:
     best_key: tuple[float, ...] = ()
     floor, ln_room, likely = at.floor_frac, at.ln_room, at.min_z >= 0.0
     for entry in table.open:
+        if at.variant and entry.candidate.variant != at.variant:
+            continue
         if entry.top_accuracy < floor or (likely and entry.ln_latency[0] > ln_room[entry.lane]):
             continue
         if best is not None:

@@ -65,6 +65,7 @@ class Live:
     decision: Decision | None = None
     given_up: tuple[Goal, ...] = ()
     attempts: int = 0
+    error: str = ""
     stage: int = -1
     queued_ns: int = 0
     load_ns: int = 0

@@ -1,6 +1,7 @@
 """The control plane over gRPC: convert, ask the engine, convert."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,6 +11,9 @@ from trimtab.rpc import control
 from trimtab.rpc.errors import Code, WireError, not_found, shown
 from trimtab.rpc.pb import control_pb2 as pb
 from trimtab.rpc.service import Context, abort
+
+
+log = logging.getLogger(__name__)
 
 
 class ControlService:
@@ -30,6 +34,9 @@ class ControlService:
         except KeyError:
             what = f"request {shown(request.request_id)}" if request.request_id else "any request"
             await abort(context, WireError(Code.NOT_FOUND, f"the journal has no record of {what}"))
+        except Exception as error:
+            log.exception("a request could not be explained")
+            await abort(context, WireError(Code.INTERNAL, f"the journal cannot be read: {error}"))
 
     async def device_state(self, _: pb.DeviceStateRequest, __: Context) -> pb.Status:
         """Return a snapshot of the daemon."""
