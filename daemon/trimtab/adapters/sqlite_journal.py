@@ -174,7 +174,10 @@ class SqliteJournal:
         return items
 
     def _commit(self, connection: sqlite3.Connection, items: Sequence[_Item]) -> None:
-        rows = [row for item in items for row in self._rows(item)]
+        rows: list[Row] = []
+        for item in items:
+            rows.extend(self._rows(item))
+            time.sleep(0)  # let the event loop have the interpreter: encoding can wait, requests cannot
         if not rows:
             return
         try:

@@ -281,8 +281,9 @@ class Chooser:
         for entry in table.cold:
             if by_value and -entry.ideal >= to_beat[0]:
                 return None
+            if at.variant and entry.candidate.variant != at.variant:
+                continue
             hopeless = entry.top_accuracy < at.floor_frac or not may_be_in_time(entry, at)
-            hopeless = hopeless or bool(at.variant and entry.candidate.variant != at.variant)
             if hopeless or entry.worst_uj * at.batch + entry.load_uj > at.spare_uj:
                 continue
             judged = judge(entry, at, ignore_load=True)
