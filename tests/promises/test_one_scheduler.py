@@ -19,6 +19,7 @@ import pytest
 from trimtab.adapters.battery_drain import BatteryDrain
 from trimtab.adapters.device import CompositeSensors
 from trimtab.adapters.virtual_device import VirtualBattery
+from trimtab.confidence import confidence_of
 from trimtab.core import commands as cm
 from trimtab.core import events as ev
 from trimtab.domain.decision import Decision, Outcome, Result
@@ -48,7 +49,6 @@ from trimtab_sim import (
     Surroundings,
     World,
 )
-from trimtab.confidence import confidence_of
 from trimtab_sim.runtime import Loading, Run, Running
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from trimtab.rpc.errors import Code, WireError, not_found, shown
 from trimtab.rpc.pb import control_pb2 as pb
 from trimtab.rpc.service import Context, abort
 
-
 log = logging.getLogger(__name__)
 
 
