@@ -20,6 +20,7 @@ demo: $(VENV)/.base
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	$(if $(ARGS),,$(BIN)/python -m coverage report --fail-under=95 --include='*/trimtab/domain/*,*/trimtab/core/*,*/trimtab/policy/*')
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -11,10 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from trimtab.adapters.family_store import load_family, load_samples, shipped_families
 from trimtab.client import Client
 from trimtab.ports import Array
+
+settings.register_profile("repeatable", derandomize=True, database=None)
+settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parent.parent
 READY = "trimtab serves"

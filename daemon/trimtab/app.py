@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from trimtab.adapters.battery_drain import BatteryDrain
@@ -173,12 +173,17 @@ def build_engine(settings: Settings, machinery: Machinery) -> Engine:
         policies=policies,
         journal=SqliteJournal(journal_path, max_bytes=settings.journal_bytes),
         processors=machinery.processors,
-        families=machinery.families,
+        families=[_profiled(stored, machinery.profiles) for stored in machinery.families],
         profiles={task: found.profiles for task, found in machinery.profiles.items()},
         history=JournalHistory(journal_path, strategy_named),
         observers=tuple(observers),
     )
     return Engine(parts, settings.engine)
+
+
+def _profiled(stored: StoredFamily, profiles: dict[str, ProfileSet]) -> StoredFamily:
+    """Return a family with this machine's profiles in place of those of the machine that built it."""
+    return replace(stored, family=replace(stored.family, profiles=profiles.get(stored.family.task)))
 
 
 async def serve(
@@ -209,14 +214,21 @@ async def serve(
 async def _drain(server: RpcServer, engine: Engine, grace_s: float) -> bool:
     log.info("draining: finishing what was admitted")
     await server.announce_drain()
+    clock_s = asyncio.get_running_loop().time
+    ends_s = clock_s() + grace_s
     with suppress(TimeoutError):
         await asyncio.wait_for(engine.drain(), grace_s)
-    return await server.drain(grace_s)
+    return await server.drain(max(0.0, ends_s - clock_s()))
 
 
 def _callers_who_left(record: logging.LogRecord) -> bool:
     """Drop gRPC's traceback about an answer whose caller had just gone: that is no error of the daemon."""
     return record.exc_info is None or type(record.exc_info[1]).__name__ != "ExecuteBatchError"
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("reading the policy again failed", exc_info=task.exception())
 
 
 def _catch_signals(engine: Engine) -> asyncio.Event:
@@ -236,6 +248,7 @@ def _catch_signals(engine: Engine) -> asyncio.Event:
         task = loop.create_task(engine.refresh(reload_policy=True))
         reloads.add(task)
         task.add_done_callback(reloads.discard)
+        task.add_done_callback(_log_failure)
 
     loop.add_signal_handler(signal.SIGHUP, on_reload)
     return stop

@@ -153,7 +153,10 @@ class Client:
             "app": app or self._app or None,
         }
         named = inputs if isinstance(inputs, Mapping) else {self._only_input(task): inputs}
-        request = request_for(task, named, goals, request_id)
+        try:
+            request = request_for(task, named, goals, request_id)
+        except TypeError as error:
+            raise TrimtabError("INVALID_ARGUMENT", str(error)) from None
         return reply_of(self._call(self._inference["ModelInfer"], request, timeout_s))
 
     def status(self) -> Status:
@@ -199,7 +202,8 @@ class Client:
             answer = self._call(self._inference["ModelMetadata"], request, CONTROL_TIMEOUT_S)
             if len(answer.inputs) != 1:
                 names = ", ".join(tensor.name for tensor in answer.inputs)
-                raise TypeError(f"task {task!r} has the inputs {names}: give a dict of arrays by name")
+                message = f"task {task!r} has the inputs {names}: give a dict of arrays by name"
+                raise TrimtabError("INVALID_ARGUMENT", message)
             self._input_names[task] = answer.inputs[0].name
         return self._input_names[task]
 

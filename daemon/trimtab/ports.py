@@ -151,7 +151,7 @@ class Entry:
 
 
 class Journal(Protocol):
-    """The ordered record of events and commands. ``append`` never blocks on storage."""
+    """The ordered record of events and commands. ``append`` waits for storage only when far behind."""
 
     @property
     def session(self) -> int:

@@ -108,7 +108,7 @@ def describe_machine(runtime: str, meter: EnergyMeter) -> Machine:
         cpu=_cpu_name(),
         cores=len(allowed_cores()),
         memory_bytes=int(psutil.virtual_memory().total),
-        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        system=f"{platform.system()} {platform.machine()}",
         runtime=runtime,
         power_model=meter.description,
     )

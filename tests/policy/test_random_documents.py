@@ -110,10 +110,19 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     return document
 
 
+class Quoting(yaml.SafeDumper):
+    """Quotes every text: what YAML 1.1 takes for text may be a number in YAML 1.2, such as 08."""
+
+
+Quoting.add_representer(
+    str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+)
+
+
 @settings(max_examples=150, deadline=None)
 @given(documents(), st.booleans())
 def test_documents_drawn_from_the_schema_load(document: dict[str, Any], as_json: bool) -> None:
-    text = json.dumps(document) if as_json else yaml.safe_dump(document, allow_unicode=True)
+    text = json.dumps(document) if as_json else yaml.dump(document, Dumper=Quoting, allow_unicode=True)
     policy = load_policy(text)
     assert len(policy.rules) == len(document.get("rules", ()))
     resolve(policy, DeviceState(battery_frac=0.5), 0, "a", "b")

@@ -149,7 +149,7 @@ class LoopbackEngine:
             given_up,
         )
         self._count(variant, len(call.tensors["image"]))
-        record = Record(7, call.app, decision, result, 0.5, 4_096, 1)
+        record = Record(7, call.task, call.app, decision, result, 0.5, 4_096, 1)
         for watcher in self.watchers:
             watcher.put_nowait(record)
         return Answer(result, decision, outputs, "assumed")

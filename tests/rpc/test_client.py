@@ -55,8 +55,9 @@ def test_errors_say_what_and_which_decision(client: Client, served: Any, image: 
     with pytest.raises(TrimtabError, match="overload") as caught:
         client.infer("digits", image)
     assert (caught.value.code, caught.value.decision_id) == ("RESOURCE_EXHAUSTED", "r1")
-    with pytest.raises(TypeError, match="complex"):
+    with pytest.raises(TrimtabError, match="complex") as caught:
         client.infer("digits", image.astype(complex))
+    assert caught.value.code == "INVALID_ARGUMENT"
 
 
 def test_no_daemon_says_how_to_start_one(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """``trimtab demo``: see it work on this machine in about a minute and a half."""
 
 import json
+import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,12 @@ from trimtab.cli.output import fail, table, user_errors
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write the charts of act one to this SVG file.",
 )
-@click.option("as_json", "--json", is_flag=True, help="Print the content of demo.json at the end.")
+@click.option(
+    "as_json",
+    "--json",
+    is_flag=True,
+    help="Print the content of demo.json, and everything else to standard error.",
+)
 @user_errors
 def demo(seconds: float, out: Path, picture: Path | None, as_json: bool) -> None:
     """Play three apps against a real daemon: a battery drains, then memory and processor are squeezed.
@@ -38,19 +45,20 @@ def demo(seconds: float, out: Path, picture: Path | None, as_json: bool) -> None
     """
     from trimtab.demo.play import play
     from trimtab.demo.report import write_picture, write_report
-    from trimtab.demo.stage import DemoError
+    from trimtab.demo.theatre import DemoError
 
-    try:
-        found = play(seconds)
-    except DemoError as error:
-        fail(str(error))
-    print_rows(found)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "demo.json").write_text(json.dumps(found, indent=2) + "\n")
-    write_report(out / "demo-report.html", found)
-    if picture is not None:
-        write_picture(picture, found)
-    click.echo(f"\nwrote {out / 'demo.json'} and {out / 'demo-report.html'}")
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        try:
+            found = play(seconds)
+        except DemoError as error:
+            fail(str(error))
+        print_rows(found)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "demo.json").write_text(json.dumps(found, indent=2) + "\n")
+        write_report(out / "demo-report.html", found)
+        if picture is not None:
+            write_picture(picture, found)
+        click.echo(f"\nwrote {out / 'demo.json'} and {out / 'demo-report.html'}")
     if as_json:
         click.echo(json.dumps(found, indent=2))
 

@@ -18,7 +18,7 @@ from trimtab.cli.progress import measuring
 from trimtab.client import Client
 from trimtab.demo.baselines import replay_fixed
 from trimtab.demo.scenario import KEEP_AVAILABLE_BYTES, Shot, plan_battery, plan_shots, policy_yaml
-from trimtab.demo.stage import Stage
+from trimtab.demo.theatre import Theatre
 from trimtab.demo.view import Cue, Watcher, follow
 from trimtab.ports import Array, StoredFamily
 
@@ -55,11 +55,11 @@ def play(seconds: float) -> dict[str, Any]:
             f"it about half-way through {seconds:.0f} s"
         )
         with (
-            Stage(folder, (stored.folder.parent,), battery, policy_yaml(seconds)) as stage,
-            stage.start() as client,
+            Theatre(folder, (stored.folder.parent,), battery, policy_yaml(seconds)) as theatre,
+            theatre.start() as client,
         ):
-            answers, timeline = _act_one(stage, client, cartridge, shots, seconds)
-            second = _act_two(stage, client, cartridge)
+            answers, timeline = _act_one(theatre, client, cartridge, shots, seconds)
+            second = _act_two(theatre, client, cartridge)
             meter = client.status().energy_meter
         strategies = {"adaptive": summarise(answers, cartridge.labels, timeline)}
         click.echo(
@@ -90,9 +90,9 @@ def _prepare(folder: Path) -> Cartridge:
 
 
 def _act_one(
-    stage: Stage, client: Client, cartridge: Cartridge, shots: Sequence[Shot], seconds: float
+    theatre: Theatre, client: Client, cartridge: Cartridge, shots: Sequence[Shot], seconds: float
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    cast = stage.play(TASK, shots, cartridge.images, cartridge.warm_up, "one")
+    cast = theatre.play(TASK, shots, cartridge.images, cartridge.warm_up, "one")
     watcher = Watcher(client)
     restart_horizon = Cue(0.0, "the horizon begins", lambda: client.set_policy(policy_yaml(seconds)))
     follow(watcher, "act one: the battery drains", cast.starts, seconds, [restart_horizon])
@@ -101,23 +101,25 @@ def _act_one(
     return answers, watcher.timeline
 
 
-def _act_two(stage: Stage, client: Client, cartridge: Cartridge) -> dict[str, Any]:
+def _act_two(theatre: Theatre, client: Client, cartridge: Cartridge) -> dict[str, Any]:
     """Squeeze memory, then add CPU load, then let go; the device hangs on a charger."""
-    stage.set_device(**ON_CHARGER)
+    theatre.set_device(**ON_CHARGER)
     shots = plan_shots(ACT_TWO_S, len(cartridge.labels), ACT_TWO_SEED)
-    cast = stage.play(TASK, shots, cartridge.images, cartridge.warm_up, "two")
+    cast = theatre.play(TASK, shots, cartridge.images, cartridge.warm_up, "two")
     watcher = Watcher(client)
     burning: list[Any] = []
 
     def let_go() -> None:
         for process in burning:
             process.kill()
-        stage.set_device(**ON_CHARGER)
+        theatre.set_device(**ON_CHARGER)
 
     cues = [
-        Cue(3.0, "another app takes the memory", lambda: _squeeze(stage, client)),
+        Cue(3.0, "another app takes the memory", lambda: _squeeze(theatre, client)),
         Cue(
-            6.0, "and another one the processor", lambda: burning.extend(stage.burn(psutil.cpu_count() or 1))
+            6.0,
+            "and another one the processor",
+            lambda: burning.extend(theatre.burn(psutil.cpu_count() or 1)),
         ),
         Cue(9.0, "both are gone", let_go),
     ]
@@ -131,17 +133,17 @@ def _act_two(stage: Stage, client: Client, cartridge: Cartridge) -> dict[str, An
     }
 
 
-def _squeeze(stage: Stage, client: Client) -> None:
+def _squeeze(theatre: Theatre, client: Client) -> None:
     """Pretend that other apps left the daemon room for little more than its smallest variants."""
     status = client.status()
     own = status.rss_bytes - status.memory_used_bytes + SQUEEZED_BYTES + KEEP_AVAILABLE_BYTES
-    stage.set_device(**ON_CHARGER, memory_total_bytes=MEMORY_BYTES, memory_others_bytes=MEMORY_BYTES - own)
+    theatre.set_device(**ON_CHARGER, memory_total_bytes=MEMORY_BYTES, memory_others_bytes=MEMORY_BYTES - own)
 
 
 def summarise(answers: list[dict[str, Any]], labels: Array, timeline: list[dict[str, Any]]) -> dict[str, Any]:
     """Return one strategy's row: the same fields as ``baselines`` gives for the others.
 
-    ``accuracy`` is over answered requests, ``accuracy_all`` counts a request without an answer in time as wrong.
+    ``energy_j`` is of all runs and loads of the act, ``accuracy`` over answered requests, ``accuracy_all`` counts a request without an answer in time as wrong.
     """
     done = [a for a in answers if a["code"] == "OK"]
     right = [a for a in done if a["label"] == int(labels[a["sample"]])]
@@ -153,7 +155,7 @@ def summarise(answers: list[dict[str, Any]], labels: Array, timeline: list[dict[
         "on_time_frac": sum(a["on_time"] for a in done) / max(1, len(answers)),
         "accuracy": len(right) / max(1, len(done)),
         "accuracy_all": sum(a["on_time"] for a in right) / max(1, len(answers)),
-        "energy_j": sum(a["energy_uj"] for a in done) / 1e6,
+        "energy_j": timeline[-1]["energy_used_j"] - timeline[0]["energy_used_j"],
         "battery_end_frac": ends[-1] if ends else None,
         "share": {name: count / max(1, len(done)) for name, count in counts.most_common()},
         "refused": dict(Counter(a["code"] for a in answers if a["code"] != "OK")),

@@ -64,7 +64,7 @@ def plan_shots(seconds: float, samples: int, seed: int = SEED) -> tuple[Shot, ..
 
 
 def plan_battery(family: Family, profiles: ProfileSet, requests: int, seconds: float) -> BatteryPlan:
-    """Size the battery so that serving everything with the reference would empty it about half-way."""
+    """Size the battery so that serving everything with the most accurate variant empties it about half-way."""
     largest = max(family.variants, key=lambda v: v.accuracy_frac).name
     energy_uj = min(sum(p.stage_energy_uj) for p in profiles.profiles if p.variant == largest)
     largest_j = requests * energy_uj / UJ_PER_J

@@ -13,6 +13,7 @@ import click
 from trimtab.cli.output import mib
 from trimtab.client import Client, TrimtabError
 from trimtab.domain.decision import Outcome
+from trimtab.domain.quantities import UJ_PER_J
 from trimtab.engine.api import Record, Status
 
 LINE_EVERY_S = 2.0
@@ -58,6 +59,7 @@ class Watcher:
                 "memory_limit_bytes": status.memory_limit_bytes,
                 "energy_price_per_j": status.energy_price_per_j,
                 "in_flight": status.in_flight,
+                "energy_used_j": status.energy_used_uj / UJ_PER_J,
                 "cpu_load_frac": status.device.cpu_load_frac,
                 "resident": [f"{r.variant}@{r.pool}" for r in status.resident],
                 "share": dict(share),
@@ -185,7 +187,8 @@ class _Panel:
             for name in ("app", "served by", "on time", "why"):
                 latest.add_column(name, no_wrap=name != "why")
             for record in list(self._watcher.recent)[-8:]:
-                served = record.result.variant + "@" + record.result.processor
+                result = record.result
+                served = f"{result.variant}@{result.processor}" if result.variant else result.outcome.value
                 why = record.decision.summary if record.decision else record.result.reason
                 latest.add_row(record.app, served, "yes" if record.result.on_time else "NO", why)
             parts.append(latest)

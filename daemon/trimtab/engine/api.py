@@ -72,7 +72,10 @@ class ProcessorStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A snapshot of the daemon; prices in utility (1.0 = one full point of accuracy) per unit."""
+    """A snapshot of the daemon; prices in utility (1.0 = accuracy from 0 to 100 %) per unit.
+
+    ``energy_used_uj`` is that of all runs and loads of this session, above idle.
+    """
 
     version: str
     session: int
@@ -93,6 +96,7 @@ class Status:
     resident: tuple[Residency, ...]
     outcomes: dict[str, int]
     on_time: int
+    energy_used_uj: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,7 @@ class Record:
     """One finished request with its decision, as ``WatchDecisions`` streams it."""
 
     at_ns: int
+    task: str
     app: str
     decision: Decision | None
     result: Result

@@ -279,7 +279,7 @@ class Engine:
         pending.ended = True
         outputs = pending.outputs if result.outcome is Outcome.DONE else {}
         if not pending.answered.done():
-            source = self._parts.meter.source.value
+            source = self._execution.energy_source(result.processor).value
             pending.answered.set_result(Answer(result, pending.decision, outputs, source))
         self._tally.count(pending.call.task, result, pending.call.batch, time.time_ns() // 1_000_000)
         if self._feed.listened_to:
@@ -289,6 +289,7 @@ class Engine:
         state = self._scheduler.state
         return Record(
             at_ns=now_ns,
+            task=pending.call.task,
             app=pending.call.app,
             decision=pending.decision,
             result=result,
@@ -329,10 +330,6 @@ class Engine:
     def families(self) -> dict[str, StoredFamily]:
         """Return the families by task."""
         return self._families
-
-    def profiles(self, task: str) -> tuple[Profile, ...]:
-        """Return the profiles in force for a task."""
-        return self._scheduler.state.profiles.get(task, ())
 
     def status(self) -> Status:
         """Return a snapshot."""

@@ -14,6 +14,7 @@ from trimtab.core import commands as cm
 from trimtab.core import events as ev
 from trimtab.domain.family import Stage
 from trimtab.domain.processor import Processor
+from trimtab.domain.quantities import Source
 from trimtab.engine.workers import Worker
 from trimtab.ports import Array, Clock, EnergyMeter, Runtime, RuntimeFailure, StoredFamily, Tensors
 
@@ -77,6 +78,11 @@ class Execution:
     def evict(self, command: cm.Evict) -> None:
         """Give a variant's memory back."""
         self._on_loader(lambda: self._evict(command))
+
+    def energy_source(self, processor: str) -> Source:
+        """Return how a processor's energy figures are obtained; the meter's best for none."""
+        found = self._processors.get(processor)
+        return self._meter.source if found is None else self._meter.run_energy(found, 0).source
 
     def stage(self, task: str, variant: str, number: int) -> Stage:
         """Return what the manifest says of a stage."""

@@ -59,4 +59,5 @@ def snapshot(
         ),
         outcomes=dict(tally.outcomes),
         on_time=tally.on_time,
+        energy_used_uj=state.energy.total_uj,
     )

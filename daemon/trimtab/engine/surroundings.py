@@ -45,6 +45,7 @@ class Surroundings:
     ) -> None:
         """Start with nothing known."""
         self._sensors = sensors
+        self._looking = asyncio.Lock()
         self._source = policies
         self._clock = clock
         self._settings = settings
@@ -114,7 +115,8 @@ class Surroundings:
 
     async def refresh(self, *, reload_policy: bool = False) -> None:
         """Read the sensors now and look for a new policy; ``reload_policy`` reads it changed or not."""
-        device = await asyncio.to_thread(self._sensors.read)
+        async with self._looking:
+            device = await asyncio.to_thread(self._sensors.read)
         changed = replace(device, local_time_s=0) != replace(self.device, local_time_s=0)
         self.device = device
         if changed or self._clock.now_ns() - self._told_ns >= HEARTBEAT_NS:

@@ -1,10 +1,10 @@
 """Threads that block so that the event loop does not: one per processor, and one for loads."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from os import sched_setaffinity
 from queue import SimpleQueue
 
 log = logging.getLogger(__name__)
@@ -35,9 +35,9 @@ class Worker:
         self._thread.join(timeout_s)
 
     def _work(self) -> None:
-        if self._cores:
+        if self._cores and hasattr(os, "sched_setaffinity"):
             with suppress(OSError):  # a cpuset may forbid it: the run is right all the same
-                sched_setaffinity(threading.get_native_id(), self._cores)
+                os.sched_setaffinity(threading.get_native_id(), self._cores)
         while (job := self._jobs.get()) is not None:
             try:
                 job()

@@ -104,8 +104,7 @@ def problems_from_wire(messages: Sequence[pb.PolicyProblem]) -> tuple[Problem, .
 
 def passes(record: Record, request: pb.WatchDecisionsRequest) -> bool:
     """Return whether a watcher asked for this record."""
-    task = record.decision.task if record.decision is not None else ""
-    return _matches(task, request.task) and _matches(record.app, request.app)
+    return _matches(record.task, request.task) and _matches(record.app, request.app)
 
 
 def _matches(name: str, pattern: str) -> bool:

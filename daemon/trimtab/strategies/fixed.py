@@ -43,7 +43,7 @@ class Largest:
 
 
 class Smallest:
-    """Always the variant that uses the least energy."""
+    """Always the smallest variant, by the energy of its cheapest candidate."""
 
     adapts = False
 

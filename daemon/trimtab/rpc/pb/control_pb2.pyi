@@ -158,7 +158,7 @@ class WatchDecisionsRequest(_message.Message):
     def __init__(self, task: _Optional[str] = ..., app: _Optional[str] = ...) -> None: ...
 
 class Record(_message.Message):
-    __slots__ = ("at_ns", "app", "decision", "result", "battery_frac", "memory_used_bytes", "in_flight")
+    __slots__ = ("at_ns", "app", "decision", "result", "battery_frac", "memory_used_bytes", "in_flight", "task")
     AT_NS_FIELD_NUMBER: _ClassVar[int]
     APP_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
@@ -166,6 +166,7 @@ class Record(_message.Message):
     BATTERY_FRAC_FIELD_NUMBER: _ClassVar[int]
     MEMORY_USED_BYTES_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
     at_ns: int
     app: str
     decision: Decision
@@ -173,14 +174,15 @@ class Record(_message.Message):
     battery_frac: float
     memory_used_bytes: int
     in_flight: int
-    def __init__(self, at_ns: _Optional[int] = ..., app: _Optional[str] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., battery_frac: _Optional[float] = ..., memory_used_bytes: _Optional[int] = ..., in_flight: _Optional[int] = ...) -> None: ...
+    task: str
+    def __init__(self, at_ns: _Optional[int] = ..., app: _Optional[str] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., battery_frac: _Optional[float] = ..., memory_used_bytes: _Optional[int] = ..., in_flight: _Optional[int] = ..., task: _Optional[str] = ...) -> None: ...
 
 class DeviceStateRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("version", "session", "uptime_ns", "ready", "draining", "device", "energy_meter", "policy", "policy_reload_error", "active_rules", "energy_price_per_j", "memory_limit_bytes", "memory_used_bytes", "rss_bytes", "in_flight", "processors", "resident", "outcomes", "on_time")
+    __slots__ = ("version", "session", "uptime_ns", "ready", "draining", "device", "energy_meter", "policy", "policy_reload_error", "active_rules", "energy_price_per_j", "memory_limit_bytes", "memory_used_bytes", "rss_bytes", "in_flight", "processors", "resident", "outcomes", "on_time", "energy_used_uj")
     class OutcomesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -207,6 +209,7 @@ class Status(_message.Message):
     RESIDENT_FIELD_NUMBER: _ClassVar[int]
     OUTCOMES_FIELD_NUMBER: _ClassVar[int]
     ON_TIME_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_USED_UJ_FIELD_NUMBER: _ClassVar[int]
     version: str
     session: int
     uptime_ns: int
@@ -226,7 +229,8 @@ class Status(_message.Message):
     resident: _containers.RepeatedCompositeFieldContainer[Residency]
     outcomes: _containers.ScalarMap[str, int]
     on_time: int
-    def __init__(self, version: _Optional[str] = ..., session: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., ready: _Optional[bool] = ..., draining: _Optional[bool] = ..., device: _Optional[_Union[DeviceReading, _Mapping]] = ..., energy_meter: _Optional[str] = ..., policy: _Optional[str] = ..., policy_reload_error: _Optional[str] = ..., active_rules: _Optional[_Iterable[str]] = ..., energy_price_per_j: _Optional[float] = ..., memory_limit_bytes: _Optional[int] = ..., memory_used_bytes: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., in_flight: _Optional[int] = ..., processors: _Optional[_Iterable[_Union[ProcessorStatus, _Mapping]]] = ..., resident: _Optional[_Iterable[_Union[Residency, _Mapping]]] = ..., outcomes: _Optional[_Mapping[str, int]] = ..., on_time: _Optional[int] = ...) -> None: ...
+    energy_used_uj: float
+    def __init__(self, version: _Optional[str] = ..., session: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., ready: _Optional[bool] = ..., draining: _Optional[bool] = ..., device: _Optional[_Union[DeviceReading, _Mapping]] = ..., energy_meter: _Optional[str] = ..., policy: _Optional[str] = ..., policy_reload_error: _Optional[str] = ..., active_rules: _Optional[_Iterable[str]] = ..., energy_price_per_j: _Optional[float] = ..., memory_limit_bytes: _Optional[int] = ..., memory_used_bytes: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., in_flight: _Optional[int] = ..., processors: _Optional[_Iterable[_Union[ProcessorStatus, _Mapping]]] = ..., resident: _Optional[_Iterable[_Union[Residency, _Mapping]]] = ..., outcomes: _Optional[_Mapping[str, int]] = ..., on_time: _Optional[int] = ..., energy_used_uj: _Optional[float] = ...) -> None: ...
 
 class DeviceReading(_message.Message):
     __slots__ = ("battery_frac", "battery_capacity_j", "charging", "memory_available_bytes", "memory_total_bytes", "cpu_load_frac", "temperature_mc", "local_time_s", "sources")

@@ -1,4 +1,4 @@
-"""The demo's stage: a real daemon process on its own socket, app processes, and a device file to squeeze."""
+"""The demo's theatre: a real daemon process on its own socket, app processes, and a device file to squeeze."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ class DemoError(Exception):
     """The demo could not be played; the message holds what the daemon or an app said."""
 
 
-class Stage:
+class Theatre:
     """Everything the demo starts lives here and ends with it; use as a context manager."""
 
     def __init__(self, folder: Path, families: tuple[Path, ...], battery: BatteryPlan, policy: str) -> None:
@@ -40,7 +40,7 @@ class Stage:
         self._daemon: subprocess.Popen[bytes] | None = None
         self._others: list[subprocess.Popen[bytes]] = []
 
-    def __enter__(self) -> "Stage":
+    def __enter__(self) -> "Theatre":
         return self
 
     def __exit__(self, *exc: object) -> None:
