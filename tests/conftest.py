@@ -17,7 +17,7 @@ from trimtab.adapters.family_store import load_family, load_samples, shipped_fam
 from trimtab.client import Client
 from trimtab.ports import Array
 
-settings.register_profile("repeatable", derandomize=True, database=None)
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parent.parent

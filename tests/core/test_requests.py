@@ -388,6 +388,18 @@ def test_a_failed_variant_rests_and_another_serves() -> None:
     assert not world.state.rests
 
 
+def test_one_that_failed_and_waits_again_may_still_be_rejected_for_lack_of_time() -> None:
+    settings = replace(ONE_CORE.defaults, when_impossible=WhenImpossible.REJECT)
+    world = World(replace(ONE_CORE, defaults=settings))
+    unlucky = world.ask(latency_budget_ns=25 * MS)
+    urgent = world.ask(variant="small", priority=1, latency_budget_ns=SECOND)
+    world.fail(unlucky)
+    assert world.decision(unlucky).variant == "staged"
+    world.end_stage(urgent, factor=23.9)
+    result = world.result(unlucky)
+    assert (result.outcome, result.cause) == (Outcome.REJECTED, Cause.GOALS)
+
+
 def test_fails_when_every_variant_did() -> None:
     world = World(ONE_CORE)
     request_id = world.ask(latency_budget_ns=SECOND)

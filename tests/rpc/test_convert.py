@@ -382,7 +382,7 @@ def test_records_round_trip(data: st.DataObject) -> None:
     )  # fmt: skip
     maybe = st.one_of(st.none(), figure)
     record = data.draw(
-        st.builds(Record, number, text, st.one_of(st.none(), decision), result, maybe, number, number)
+        st.builds(Record, number, text, text, st.one_of(st.none(), decision), result, maybe, number, number)
     )
     message = control.record_to_wire(record)
     again = type(message).FromString(message.SerializeToString())

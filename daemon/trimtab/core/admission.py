@@ -179,9 +179,10 @@ class Admission:
 
     def decide_again(self, live: Live, error: str, now_ns: int) -> None:
         """Decide a request anew after its variant failed; the failed one rests, so another is found."""
-        live.error = error
         if live.attempts < MAX_TRIES:
+            live.error = error
             self.decide(live, now_ns)
+            live.error = ""
         else:
             self._end(live, Outcome.FAILED, Cause.VARIANT, error, now_ns)
 
