@@ -180,9 +180,10 @@ class _Panel:
         if self._status is not None and self._watcher is not None:
             parts += [
                 Text(condition(self._status)),
+                Text(shares(self._watcher), style="cyan"),
                 ProgressBar(100, 100 * (self._status.device.battery_frac or 0)),
+                Text(""),
             ]
-            parts.append(Text(shares(self._watcher), style="cyan"))
             latest = Table(box=None, pad_edge=False)
             for name in ("app", "served by", "on time", "why"):
                 latest.add_column(name, no_wrap=name != "why")
