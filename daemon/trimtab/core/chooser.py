@@ -176,7 +176,7 @@ class Chooser:
         factors = tuple([self._factor(entry) for entry in self._blanks[task]])
         hull = self._hulls.get((task, rules, factors))
         if hull is None:
-            hull = self._hulls_of(task, rules, factors)
+            hull = self._hull_of(task, rules, factors)
             if len(self._hulls) >= MAX_TABLES:
                 self._hulls.clear()
             self._hulls[task, rules, factors] = hull
@@ -190,7 +190,7 @@ class Chooser:
             return 0.0
         return round(energy_factor(state.energy_biases.get(entry.residence), state.energy_ratio), 2)
 
-    def _hulls_of(
+    def _hull_of(
         self, task: str, rules: tuple[int, ...], factors: tuple[float, ...]
     ) -> tuple[tuple[float, float], ...]:
         terms = self._terms_under(task, rules)
