@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -37,6 +38,13 @@ def _tensor(name: str, array: Array) -> bytes:
     return dims + _field(2, FLOAT) + _field(8, name) + _field(9, array.astype(np.float32).tobytes())
 
 
+def _reference(name: str, array: Array) -> bytes:
+    """Encode a tensor whose data lies outside the model."""
+    dims = b"".join(_field(1, size) for size in array.shape)
+    location = _field(1, "location") + _field(2, "-")
+    return dims + _field(2, FLOAT) + _field(8, name) + _field(13, location) + _field(14, 1)
+
+
 def _value(name: str, shape: tuple[int, ...]) -> bytes:
     dims = b"".join(_field(1, _field(1, d) if d > 0 else _field(2, "batch")) for d in shape)
     return _field(1, name) + _field(2, _field(1, _field(1, FLOAT) + _field(2, dims)))
@@ -52,10 +60,11 @@ def make_onnx(
     weights: dict[str, Array],
     inputs: dict[str, tuple[int, ...]],
     outputs: dict[str, tuple[int, ...]],
+    tensor: Callable[[str, Array], bytes] = _tensor,
 ) -> bytes:
     """Return a model as ONNX bytes; nodes are (operator, inputs, outputs), -1 is the batch."""
     graph = b"".join(_field(1, _node(*node)) for node in nodes) + _field(2, "g")
-    graph += b"".join(_field(5, _tensor(name, array)) for name, array in weights.items())
+    graph += b"".join(_field(5, tensor(name, array)) for name, array in weights.items())
     graph += b"".join(_field(11, _value(name, shape)) for name, shape in inputs.items())
     graph += b"".join(_field(12, _value(name, shape)) for name, shape in outputs.items())
     return _field(1, 8) + _field(7, graph) + _field(8, _field(1, "") + _field(2, 17))
@@ -113,6 +122,12 @@ def write_family(folder: Path, family: Family | None = None) -> StoredFamily:
 def onnx_model() -> Callable[..., bytes]:
     """Return the function that makes ONNX bytes."""
     return make_onnx
+
+
+@pytest.fixture
+def onnx_skeleton() -> Callable[..., bytes]:
+    """Return the function that makes ONNX bytes without the weights."""
+    return partial(make_onnx, tensor=_reference)
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ Settings, and what they were measured to do (two x86-64 cores, networks of 4 to 
   1.8 -> 4.0 MiB).
 * Worker threads inherit the affinity of the thread that creates the session, so ``load`` takes on a wide
   processor's cores while it does so. Binding each worker to one core was no faster.
+* A Deep Compression artefact is decoded into arrays, which the session takes in place of the weights its
+  skeleton leaves out; from then on it is a session like any other.
 """
 
 import threading
@@ -22,6 +24,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from trimtab import codec
 from trimtab.adapters import process_memory
 from trimtab.adapters.affinity import pinned
 from trimtab.domain.family import Stage, Variant
@@ -29,6 +32,8 @@ from trimtab.domain.processor import Processor
 from trimtab.ports import Array, Loaded, RuntimeFailure, Tensors
 
 WARM_UP_RUNS = 2
+ONNX = "onnx"
+DEEP_COMPRESSION = "deep-compression"
 
 DTYPES: Mapping[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -63,7 +68,7 @@ class _Resident:
 
 
 class OnnxRuntime:
-    """Executes ONNX artefacts. All methods may be called from any thread.
+    """Executes ONNX and Deep Compression artefacts. All methods may be called from any thread.
 
     A run holds its session for as long as it lasts, so that evicting a variant in use cannot free it early;
     loads happen one at a time, so that their memory can be told apart.
@@ -90,7 +95,7 @@ class OnnxRuntime:
         ``load_ns`` covers sessions and warm-up runs. ``resident_bytes`` is by how much this process
         grew, at least the size of the artefacts.
         """
-        if variant.format != "onnx":
+        if variant.format not in (ONNX, DEEP_COMPRESSION):
             raise RuntimeFailure(
                 f"{variant.name}: onnxruntime cannot run artefacts of format {variant.format!r}"
             )
@@ -146,7 +151,9 @@ class OnnxRuntime:
 def _sessions(variant: Variant, folder: Path, processor: Processor) -> tuple[_LoadedStage, ...]:
     """Open every stage; a wide processor's session takes its worker threads' cores from the creating thread."""
     with pinned(processor.cores if processor.threads > 1 else ()):
-        return tuple(_open(stage, folder / stage.artefact, processor) for stage in variant.stages)
+        return tuple(
+            _open(stage, folder / stage.artefact, variant.format, processor) for stage in variant.stages
+        )
 
 
 def _options(processor: Processor) -> Any:
@@ -165,14 +172,11 @@ def _providers(processor: Processor) -> list[str]:
     return [cpu] if processor.provider == cpu else [processor.provider, cpu]
 
 
-def _open(stage: Stage, path: Path, processor: Processor) -> _LoadedStage:
+def _open(stage: Stage, path: Path, format_name: str, processor: Processor) -> _LoadedStage:
     """Create the session of one stage and run it on zeros; raise ``RuntimeFailure`` naming the file."""
     if not path.is_file():
         raise RuntimeFailure(f"{path}: no such artefact")
-    try:
-        session = ort.InferenceSession(str(path), _options(processor), providers=_providers(processor))
-    except Exception as error:  # onnxruntime raises a dozen unrelated types
-        raise RuntimeFailure(f"{path}: cannot be loaded: {_first_line(error)}") from error
+    session = (_session if format_name == ONNX else _decoded_session)(path, processor)
     if processor.provider not in session.get_providers():
         raise RuntimeFailure(f"{path}: {processor.provider} is not usable on this machine")
     loaded = _LoadedStage(
@@ -184,6 +188,38 @@ def _open(stage: Stage, path: Path, processor: Processor) -> _LoadedStage:
     _check_names(stage, loaded)
     _warm_up(loaded)
     return loaded
+
+
+def _session(path: Path, processor: Processor) -> Any:
+    try:
+        return ort.InferenceSession(str(path), _options(processor), providers=_providers(processor))
+    except Exception as error:  # onnxruntime raises a dozen unrelated types
+        raise RuntimeFailure(f"{path}: cannot be loaded: {_first_line(error)}") from error
+
+
+def _decoded_session(path: Path, processor: Processor) -> Any:
+    """Return the session of a Deep Compression artefact; raise ``RuntimeFailure``.
+
+    The runtime reads the tensors while it creates the session, and has its own copies after that.
+    """
+    artefact = _decoded(path)
+    options = _options(processor)
+    try:
+        values = [ort.OrtValue.ortvalue_from_numpy(array) for array in artefact.tensors.values()]
+        options.add_external_initializers(list(artefact.tensors), values)
+        return ort.InferenceSession(artefact.skeleton, options, providers=_providers(processor))
+    except Exception as error:  # onnxruntime raises a dozen unrelated types
+        raise RuntimeFailure(f"{path}: cannot be loaded: {_first_line(error)}") from error
+
+
+def _decoded(path: Path) -> codec.Artefact:
+    try:
+        with path.open("rb") as file:
+            return codec.decode(file.read(codec.Limits().file_bytes + 1))
+    except OSError as error:
+        raise RuntimeFailure(f"{path}: cannot be read: {error.strerror}") from error
+    except codec.CodecError as error:
+        raise RuntimeFailure(f"{path}: cannot be decoded: {error}") from error
 
 
 def _check_names(stage: Stage, loaded: _LoadedStage) -> None:
