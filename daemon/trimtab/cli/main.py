@@ -5,6 +5,7 @@ import click
 from trimtab import __version__
 from trimtab.cli.ask import explain, infer, status
 from trimtab.cli.completion import completion
+from trimtab.cli.data import data
 from trimtab.cli.demo import demo
 from trimtab.cli.family import family
 from trimtab.cli.policy import policy
@@ -18,5 +19,5 @@ def main() -> None:
     """Pick, for every request, which compressed variant of a network runs on which processor."""
 
 
-for command in (serve, infer, status, explain, policy, family, profile, demo, completion):
+for command in (serve, infer, status, explain, policy, family, data, profile, demo, completion):
     main.add_command(command)
