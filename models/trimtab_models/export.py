@@ -13,21 +13,30 @@ import torch
 from torch import Tensor, nn
 
 from trimtab_models.architectures.staged import StagedNetwork
-from trimtab_models.measure import count_macs
+from trimtab_models.branching import all_graphs, settle_weights
+from trimtab_models.measure import ONNX, PACKED, count_macs
 
-INPUT: Final = "image"
 OUTPUT: Final = "logits"
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedStage:
-    """One ONNX model in memory; ``macs`` are those of one sample through the network it was exported from."""
+    """One ONNX model in memory; ``macs`` are those of one sample through the network it was exported from.
+
+    ``packed`` is the Deep Compression artefact that holds exactly this model, where that is what ships.
+    """
 
     onnx: bytes
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     logits: str
     macs: int
+    packed: bytes = b""
+
+    @property
+    def artefact(self) -> bytes:
+        """Return what is written to disk."""
+        return self.packed or self.onnx
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +45,31 @@ class Exported:
 
     stages: tuple[ExportedStage, ...]
 
+    @property
+    def format(self) -> str:
+        """Return the format of all artefacts, as manifests name it."""
+        return PACKED if any(stage.packed for stage in self.stages) else ONNX
 
-def export(network: nn.Module, image_shape: tuple[int, ...]) -> Exported:
-    """Return ``network`` as ONNX; ``image_shape`` is that of one image, (channels, height, width)."""
+
+def export(network: nn.Module, input_shape: tuple[int, ...], input_name: str = "image") -> Exported:
+    """Return ``network`` as ONNX; ``input_shape`` is that of one input, say (channels, height, width)."""
     network = copy.deepcopy(network).eval()
-    image = torch.zeros(2, *image_shape)
+    image = torch.zeros(2, *input_shape)
     if not isinstance(network, StagedNetwork):
         stage = ExportedStage(
-            _to_onnx(network, image, INPUT, (OUTPUT,)),
-            (INPUT,),
+            _to_onnx(network, image, input_name, (OUTPUT,)),
+            (input_name,),
             (OUTPUT,),
             OUTPUT,
             count_macs(network, image),
         )
         return Exported((stage,))
-    return Exported(tuple(_export_stages(network, image)))
+    return Exported(tuple(_export_stages(network, image, input_name)))
 
 
-def _export_stages(network: StagedNetwork, image: Tensor) -> Iterator[ExportedStage]:
-    """Yield stage k: it takes ``image`` or ``hidden_<k-1>``, returns ``logits_<k>`` and ``hidden_<k>``."""
-    hidden, taken = image, INPUT
+def _export_stages(network: StagedNetwork, image: Tensor, input_name: str) -> Iterator[ExportedStage]:
+    """Yield stage k: it takes the input or ``hidden_<k-1>``, returns ``logits_<k>`` and ``hidden_<k>``."""
+    hidden, taken = image, input_name
     for position, stage in enumerate(network.stages):
         last = position == len(network.stages) - 1
         logits = f"{OUTPUT}_{position}"
@@ -84,6 +98,7 @@ def _to_onnx(network: nn.Module, example: Tensor, taken: str, outputs: tuple[str
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")
     model = program.model_proto
+    settle_weights(model)
     strip(model)
     data: bytes = model.SerializeToString()
     return data
@@ -105,9 +120,10 @@ def _quiet() -> Iterator[None]:
 
 def strip(model: Any) -> None:
     """Remove what tells where a model was built: stack traces with paths, comments, hints of shapes."""
-    graph = model.graph
-    del graph.value_info[:]
-    holders = [model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output]
+    holders = [model]
+    for graph in all_graphs(model.graph):
+        del graph.value_info[:]
+        holders += [graph, *graph.node, *graph.initializer, *graph.input, *graph.output]
     for holder in holders:
         holder.ClearField("metadata_props")
         holder.ClearField("doc_string")

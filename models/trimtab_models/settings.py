@@ -8,7 +8,14 @@ from typing import Protocol
 class Training:
     """Stochastic gradient descent with Nesterov momentum and a one-cycle schedule (Smith, 2018).
 
-    ``learning_rate`` is the peak, reached after ``warmup_frac`` of all steps. ``crop_padding`` is in pixels.
+    ``learning_rate`` is the peak, reached after ``warmup_frac`` of all steps. Images are shifted by up to
+    ``crop_padding`` pixels, mirrored (``flip``) and partly erased; signals are stretched and shifted by up to
+    these fractions of their length, amplified by up to ``gain_db`` and mixed with noise of up to
+    ``noise_frac`` of their standard deviation.
+
+    With ``teacher_frac`` over 0 the reference teaches: that share of the loss is the divergence from its
+    answers at ``temperature`` (Hinton et al., 2015), the rest the cross-entropy with the labels. So every
+    transform that trains can be combined with distillation.
     """
 
     epochs: int
@@ -21,6 +28,12 @@ class Training:
     crop_padding: int = 2
     flip: bool = True
     erase_frac: float = 0.0
+    stretch_frac: float = 0.0
+    shift_frac: float = 0.0
+    gain_db: float = 0.0
+    noise_frac: float = 0.0
+    teacher_frac: float = 0.0
+    temperature: float = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +57,9 @@ class Progress(Protocol):
 def silent(event: BuildEvent, /) -> None:
     """Ignore progress."""
     del event
+
+
+def check_frac(name: str, value: float) -> None:
+    """Refuse a fraction outside 0..1, 0 excluded; raise ``ValueError``."""
+    if not 0 < value <= 1:
+        raise ValueError(f"{name} must be over 0 and at most 1, not {value}")

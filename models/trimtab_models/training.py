@@ -12,15 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trimtab_models.datasets.samples import Samples
+from trimtab_models.augmentation import augment
+from trimtab_models.datasets.samples import Samples, scaled
 from trimtab_models.settings import Training
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Augmented images (n, 1, h, w), labels (n,), which samples these are and which of them are mirrored."""
+    """Augmented inputs (n, ...), labels (n,), which samples these are and which of them are mirrored."""
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
     rows: Tensor
     mirrored: Tensor
@@ -38,6 +39,10 @@ class Epoch:
     total: int
     loss: float
     seconds: float
+
+
+Listener = Callable[[Epoch], None]
+"""Told of every epoch."""
 
 
 def cross_entropy(training: Training) -> Loss:
@@ -58,9 +63,10 @@ def fit(
     *,
     seed: int,
     partial: Path | None = None,
-    on_epoch: Callable[[Epoch], None] = lambda _: None,
+    on_epoch: Listener = lambda _: None,
+    on_step: Callable[[], None] = lambda: None,
 ) -> nn.Module:
-    """Train ``network`` in place and return it in inference mode.
+    """Train ``network`` in place and return it in inference mode; ``on_step`` follows every step.
 
     After each epoch the state goes to ``partial``; a later call with the same arguments continues from there
     and ends with the same weights as an uninterrupted one.
@@ -70,7 +76,9 @@ def fit(
     first = _restore(partial, network, optimizer)
     for epoch in range(first, training.epochs):
         started = time.monotonic()
-        mean_loss = _epoch(network, optimizer, samples, training, loss, epoch=epoch, seed=seed)
+        mean_loss = _epoch(
+            network, optimizer, samples, training, loss, epoch=epoch, seed=seed, on_step=on_step
+        )
         _save(partial, network, optimizer, epoch + 1)
         on_epoch(Epoch(epoch + 1, training.epochs, mean_loss, time.monotonic() - started))
     if partial is not None:
@@ -89,6 +97,11 @@ def _store(network: nn.Module, layout: torch.memory_format) -> None:
     network.to(memory_format=layout)  # type: ignore[call-overload,unused-ignore]  # torch's stubs forget it
 
 
+def innermost_channels(inputs: Tensor) -> Tensor:
+    """Return images with channels innermost; other inputs as they are."""
+    return inputs.to(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
+
+
 def autocast() -> torch.autocast:
     """Return a context that computes in bfloat16 when the CPU has AMX (2 to 4 times faster there)."""
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=torch.cpu._is_amx_tile_supported())
@@ -99,9 +112,9 @@ def predict(network: nn.Module, samples: Samples, batch: int = 500) -> tuple[Ten
     """Return the logits (n, classes) of every exit for all samples; a plain network has one exit."""
     network.eval()
     chunks = []
-    pixels = torch.from_numpy(samples.pixels())
-    for images in torch.split(pixels, batch):
-        answers = network(images.to(memory_format=torch.channels_last))
+    for at in range(0, len(samples), batch):
+        inputs = torch.from_numpy(scaled(samples.inputs[at : at + batch], samples.scale))
+        answers = network(innermost_channels(inputs))
         chunks.append((answers,) if isinstance(answers, Tensor) else answers)
     return tuple(torch.cat(exit_logits) for exit_logits in zip(*chunks, strict=True))
 
@@ -126,23 +139,25 @@ def _epoch(
     *,
     epoch: int,
     seed: int,
+    on_step: Callable[[], None],
 ) -> float:
     """Go through all samples once, in an order and with an augmentation drawn from ``seed`` and ``epoch``."""
     network.train()
     chance = torch.Generator().manual_seed(seed * 1009 + epoch)
     order = torch.randperm(len(samples), generator=chance)
-    images, labels = torch.from_numpy(samples.images), torch.from_numpy(samples.labels).long()
+    inputs, labels = torch.from_numpy(samples.inputs), torch.from_numpy(samples.labels).long()
     batches = torch.split(order, training.batch)
     total = 0.0
     for step, rows in enumerate(batches):
         _set_learning_rate(optimizer, training, (epoch + step / len(batches)) / training.epochs)
-        shown, mirrored = augment(images[rows], training, chance)
-        batch = Batch(shown.to(memory_format=torch.channels_last), labels[rows], rows, mirrored)
+        shown, mirrored = augment(inputs[rows], samples.scale, training, chance)
+        batch = Batch(innermost_channels(shown), labels[rows], rows, mirrored)
         with autocast():
-            value = loss(network(batch.images), batch)
+            value = loss(network(batch.inputs), batch)
         optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call,unused-ignore]  # torch leaves it untyped
         optimizer.step()
+        on_step()
         total += value.item()
     return total / len(batches)
 
@@ -156,33 +171,6 @@ def _set_learning_rate(optimizer: torch.optim.Optimizer, training: Training, don
         scale = 0.5 * (1 + math.cos(math.pi * (done_frac - warm) / (1 - warm)))
     for group in optimizer.param_groups:
         group["lr"] = training.learning_rate * scale
-
-
-def augment(images: Tensor, training: Training, chance: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return (n, 1, h, w) uint8 images as float 0..1, shifted, flipped and erased; and which are flipped."""
-    count, _, height, width = images.shape
-    pad = training.crop_padding
-    padded = functional.pad(images, (pad, pad, pad, pad))
-    top = torch.randint(0, 2 * pad + 1, (count, 1), generator=chance)
-    left = torch.randint(0, 2 * pad + 1, (count, 1), generator=chance)
-    rows, columns = top + torch.arange(height), left + torch.arange(width)
-    mirrored = (torch.rand(count, generator=chance) < 0.5) & training.flip
-    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-    picked = padded[torch.arange(count)[:, None, None], 0, rows[:, :, None], columns[:, None, :]]
-    return _erase(picked[:, None].float() / 255, training.erase_frac, chance), mirrored
-
-
-def _erase(images: Tensor, erase_frac: float, chance: torch.Generator) -> Tensor:
-    """Blacken a random square, a third of the side, in ``erase_frac`` of the images (Zhong et al., 2017)."""
-    count, _, height, width = images.shape
-    side = height // 3
-    hit = torch.rand(count, generator=chance) < erase_frac
-    top = torch.randint(0, height - side + 1, (count, 1), generator=chance)
-    left = torch.randint(0, width - side + 1, (count, 1), generator=chance)
-    row, column = torch.arange(height), torch.arange(width)
-    tall = (row >= top) & (row < top + side) & hit[:, None]
-    wide = (column >= left) & (column < left + side)
-    return images.masked_fill((tall[:, :, None] & wide[:, None, :])[:, None], 0.0)
 
 
 def _save(partial: Path | None, network: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> None:

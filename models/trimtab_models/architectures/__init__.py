@@ -2,22 +2,51 @@
 
 from typing import TYPE_CHECKING
 
-from trimtab_models.architectures.configs import CONFIGS, ArchitectureConfig, ConvNet, ResNet
+from trimtab_models.architectures.configs import (
+    CONFIGS,
+    ArchitectureConfig,
+    ConvNet,
+    LeNet5,
+    LogMel,
+    Mlp,
+    MobileNet,
+    PooledResNet,
+    ResNet,
+)
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from trimtab_models.architectures.layers import Head
+    from trimtab_models.architectures.frontends import Head
 
-__all__ = ["CONFIGS", "ArchitectureConfig", "ConvNet", "ResNet", "build"]
+__all__ = [
+    "CONFIGS",
+    "ArchitectureConfig",
+    "ConvNet",
+    "LeNet5",
+    "LogMel",
+    "Mlp",
+    "MobileNet",
+    "PooledResNet",
+    "ResNet",
+    "build",
+]
 
 
 def build(config: ArchitectureConfig, head: "Head", seed: int) -> "nn.Module":
     """Return a freshly initialised network; the same seed gives the same weights."""
     import torch
 
-    from trimtab_models.architectures.convnet import ConvNetNetwork
-    from trimtab_models.architectures.resnet import ResNetNetwork
+    from trimtab_models.architectures import convnet, resnet
 
     torch.manual_seed(seed)
-    return ResNetNetwork(config, head) if isinstance(config, ResNet) else ConvNetNetwork(config, head)
+    networks = {
+        Mlp: convnet.MlpNetwork,
+        LeNet5: convnet.LeNet5Network,
+        ConvNet: convnet.ConvNetNetwork,
+        MobileNet: convnet.MobileNetNetwork,
+        ResNet: resnet.ResNetNetwork,
+        PooledResNet: resnet.PooledResNetNetwork,
+    }
+    network: nn.Module = networks[type(config)](config, head)  # type: ignore[arg-type,unused-ignore]  # keyed by its type
+    return network

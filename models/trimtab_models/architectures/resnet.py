@@ -1,10 +1,11 @@
-"""A residual network of basic blocks (He et al., 'Deep residual learning', CVPR 2016), for small images."""
+"""Residual networks for small images (He et al., 2016; Page, 2018), whole or cut into pieces for exits."""
 
 # mypy: allow-subclassing-any
 from torch import Tensor, nn
 
-from trimtab_models.architectures.configs import ResNet
-from trimtab_models.architectures.layers import Head, Normalise, conv_norm, conv_norm_relu
+from trimtab_models.architectures.configs import PooledResNet, ResNet
+from trimtab_models.architectures.frontends import Head
+from trimtab_models.architectures.layers import conv_norm, conv_norm_relu
 
 
 class BasicBlock(nn.Module):
@@ -24,26 +25,31 @@ class BasicBlock(nn.Module):
         return out
 
 
-class ResNetNetwork(nn.Module):
-    """Stem, groups of basic blocks (each after the first halves the image), mean over pixels, logits."""
+class Residual(nn.Module):
+    """Add what a body computes to what it was given."""
 
-    def __init__(self, config: ResNet, head: Head) -> None:
+    def __init__(self, body: nn.Module) -> None:
         super().__init__()
-        width = config.channels[0]
-        self.stem = nn.Sequential(Normalise(head.mean, head.std), conv_norm_relu(1, width))
-        groups = []
-        for group, channels in enumerate(config.channels):
-            blocks = []
-            for block in range(config.blocks):
-                blocks.append(BasicBlock(width, channels, stride=2 if group and not block else 1))
-                width = channels
-            groups.append(nn.Sequential(*blocks))
-        self.groups = nn.ModuleList(groups)
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, head.classes))
+        self.body = body
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Map (batch, 1, height, width) in 0..1 to logits (batch, classes)."""
-        hidden = self.stem(image)
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return ``hidden + body(hidden)``."""
+        out: Tensor = hidden + self.body(hidden)
+        return out
+
+
+class GroupedNetwork(nn.Module):
+    """Frontend and stem, groups of layers, a classifier: the shape of everything that can be cut."""
+
+    def __init__(self, stem: nn.Module, groups: list[nn.Module], head: nn.Module) -> None:
+        super().__init__()
+        self.stem = stem
+        self.groups = nn.ModuleList(groups)
+        self.head = head
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map a batch of inputs to logits (batch, classes)."""
+        hidden = self.stem(inputs)
         for group in self.groups:
             hidden = group(hidden)
         logits: Tensor = self.head(hidden)
@@ -53,3 +59,39 @@ class ResNetNetwork(nn.Module):
         """Return one piece per group, the first with the stem, and the classifier."""
         first, *others = self.groups
         return [nn.Sequential(self.stem, first), *others], self.head
+
+
+class ResNetNetwork(GroupedNetwork):
+    """Stem, groups of basic blocks (each after the first halves the map), mean over pixels, logits."""
+
+    def __init__(self, config: ResNet, head: Head) -> None:
+        frontend = head.frontend(config.frontend)
+        width = config.channels[0]
+        stem = nn.Sequential(frontend, conv_norm_relu(frontend.map_shape[0], width))
+        groups: list[nn.Module] = []
+        for group, channels in enumerate(config.channels):
+            blocks = []
+            for block in range(config.blocks):
+                blocks.append(BasicBlock(width, channels, stride=2 if group and not block else 1))
+                width = channels
+            groups.append(nn.Sequential(*blocks))
+        classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, head.classes))
+        super().__init__(stem, groups, classifier)
+
+
+class PooledResNetNetwork(GroupedNetwork):
+    """Stem, groups of a pooled convolution and residual convolutions, mean over pixels, logits."""
+
+    def __init__(self, config: PooledResNet, head: Head) -> None:
+        frontend = head.frontend()
+        stem = nn.Sequential(frontend, conv_norm_relu(frontend.map_shape[0], config.stem))
+        groups: list[nn.Module] = []
+        width = config.stem
+        for channels, blocks in zip(config.channels, config.blocks, strict=True):
+            pooled = nn.Conv2d(width, channels, 3, padding=1, bias=False)
+            layers: list[nn.Module] = [pooled, nn.MaxPool2d(2), nn.BatchNorm2d(channels), nn.ReLU()]
+            layers += [Residual(conv_norm_relu(channels, channels)) for _ in range(blocks)]
+            groups.append(nn.Sequential(*layers))
+            width = channels
+        classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, head.classes))
+        super().__init__(stem, groups, classifier)
