@@ -66,7 +66,10 @@ class BatterySpec:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How one daemon runs. ``families`` are folders of families; ``policy`` is a shipped name or a file."""
+    """How one daemon runs. ``families`` are folders of families; ``policy`` is a shipped name or a file.
+
+    Variants that their manifest calls dominated are offered only with ``all_variants``.
+    """
 
     listen: Listen = field(default_factory=lambda: Listen(socket=default_socket()))
     policy: str = "balanced"
@@ -77,6 +80,7 @@ class Settings:
     device_file: Path | None = None
     profile_budget_s: float = 5.0
     drain_s: float = 30.0
+    all_variants: bool = False
     engine: EngineSettings = field(default_factory=EngineSettings)
 
 
@@ -173,7 +177,9 @@ def build_engine(settings: Settings, machinery: Machinery) -> Engine:
         policies=policies,
         journal=SqliteJournal(journal_path, max_bytes=settings.journal_bytes),
         processors=machinery.processors,
-        families=[_profiled(stored, machinery.profiles) for stored in machinery.families],
+        families=[
+            _offered(stored, machinery.profiles, settings.all_variants) for stored in machinery.families
+        ],
         profiles={task: found.profiles for task, found in machinery.profiles.items()},
         history=JournalHistory(journal_path, strategy_named),
         observers=tuple(observers),
@@ -181,9 +187,10 @@ def build_engine(settings: Settings, machinery: Machinery) -> Engine:
     return Engine(parts, settings.engine)
 
 
-def _profiled(stored: StoredFamily, profiles: dict[str, ProfileSet]) -> StoredFamily:
-    """Return a family with this machine's profiles in place of those of the machine that built it."""
-    return replace(stored, family=replace(stored.family, profiles=profiles.get(stored.family.task)))
+def _offered(stored: StoredFamily, profiles: dict[str, ProfileSet], all_variants: bool) -> StoredFamily:
+    """Return what is served of a family, with this machine's profiles in place of its builder's."""
+    family = stored.family if all_variants else stored.family.offered()
+    return replace(stored, family=replace(family, profiles=profiles.get(stored.family.task)))
 
 
 async def serve(

@@ -148,6 +148,53 @@ def test_pixels_become_floats(stored: StoredFamily) -> None:
     assert load_samples(StoredFamily(raw, stored.folder))[0]["x"].dtype == np.uint8
 
 
+def test_stored_integers_come_out_scaled(stored: StoredFamily) -> None:
+    path = stored.folder / "samples.npz"
+    whole = np.array([[100, -200, 300, 4], [1, 2, 3, 4]], np.int16)
+    np.savez(path, x=whole, x_scale=np.float32(0.01), label=np.zeros(2))
+    arrays, _ = load_samples(stored)
+    assert arrays["x"].dtype == np.float32
+    assert np.allclose(arrays["x"], whole * 0.01)
+    np.savez(path, x=np.full((2, 4), 100, np.uint8), x_scale=np.float32(0.5), label=np.zeros(2))
+    assert load_samples(stored)[0]["x"].max() == 50.0  # a scale of its own: no pixels
+    windows = np.stack([whole, 10 * whole], axis=1)  # (2, 2 channels, 4)
+    np.savez(path, x=windows, x_scale=np.array([0.1, 0.01], np.float32), label=np.zeros(2))
+    arrays, _ = load_samples(stored)
+    assert np.allclose(arrays["x"][:, 0], arrays["x"][:, 1])
+    assert np.allclose(arrays["x"][:, 0], whole * 0.1)
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [
+        (np.ones(3, np.float32), "has 3 factors"),
+        (np.ones((2, 2), np.float32), "not one factor"),
+        (np.int64(2), "not one factor"),
+        (np.float32("nan"), "not one factor"),
+    ],
+)
+def test_scales_that_do_not_fit(stored: StoredFamily, scale: Any, words: str) -> None:
+    np.savez(stored.folder / "samples.npz", x=np.ones((2, 4), np.int16), x_scale=scale, label=np.zeros(2))
+    with pytest.raises(FamilyError, match=rf"samples\.npz.*x_scale.*{words}"):
+        load_samples(stored)
+
+
+def test_a_family_may_ship_without_samples(stored: StoredFamily) -> None:
+    (stored.folder / "samples.npz").unlink()
+    assert load_family(stored.folder) == stored
+    with pytest.raises(
+        FamilyError, match=r"no such file: the family 'tiny' ships without samples .*none: CC0"
+    ):
+        load_samples(stored)
+
+
+def test_a_dominated_variant_is_read_back(stored: StoredFamily) -> None:
+    with_variant(stored, 0, dominated="small is better")
+    family = load_family(stored.folder).family
+    assert [v.kept for v in family.variants] == [False, True, True]
+    assert [v.name for v in family.offered().variants] == ["large", "small", "staged"]  # the reference stays
+
+
 def test_broken_samples(stored: StoredFamily) -> None:
     path = stored.folder / "samples.npz"
     np.savez(path, y=np.zeros(2), label=np.zeros(2))

@@ -95,6 +95,17 @@ def test_without_samples(stored: StoredFamily) -> None:
     assert len(measured.profiles) == 3
 
 
+@pytest.mark.parametrize(
+    "spec", [TensorSpec("audio", "FP32", (-1, 8000)), TensorSpec("window", "FP32", (-1, 6, 128))]
+)
+def test_noise_has_the_shape_of_one_input(stored: StoredFamily, spec: TensorSpec) -> None:
+    (stored.folder / "samples.npz").unlink()
+    inputs = profiling._inputs(StoredFamily(replace(stored.family, inputs=(spec,)), stored.folder))
+    assert inputs[spec.name].shape == (1, *spec.shape[1:])
+    assert inputs[spec.name].dtype == np.float32
+    assert inputs[spec.name].std() > 0.1
+
+
 def test_a_meter_that_calibrates_is_given_the_heaviest_work(stored: StoredFamily) -> None:
     class Learning(FakeMeter):
         seen: dict[str, int]

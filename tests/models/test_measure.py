@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from trimtab_models.datasets.samples import Samples, balanced, hold_out
-from trimtab_models.measure import accuracy_frac, confidence, exit_staircase
+from trimtab_models.exits import confidence, exit_staircase
+from trimtab_models.measure import accuracy_frac
 
 LABELS = np.array([0, 1, 0, 1], np.uint8)
 SURE, UNSURE = 5.0, 0.1

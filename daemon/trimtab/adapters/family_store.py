@@ -9,7 +9,7 @@ import hashlib
 import math
 import re
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -75,8 +75,13 @@ def load_family(folder: Path) -> StoredFamily:
 
 def write_profiles(stored: StoredFamily, profiles: ProfileSet) -> Path:
     """Write ``profiles`` into the family's manifest in one move and return the file; raise ``FamilyError``."""
-    path = stored.folder / MANIFEST
-    body = codec.encode_value(dataclasses.replace(stored.family, profiles=profiles))
+    return write_family(dataclasses.replace(stored.family, profiles=profiles), stored.folder)
+
+
+def write_family(family: Family, folder: Path) -> Path:
+    """Write the manifest of the family in ``folder`` anew in one move; return it, raise ``FamilyError``."""
+    path = folder / MANIFEST
+    body = codec.encode_value(family)
     try:
         mode = path.stat().st_mode
         write_whole(path, msgspec.json.format(body, indent=1) + b"\n")
@@ -181,10 +186,16 @@ def _check_frac(value: float, where: str) -> None:
 def load_samples(stored: StoredFamily) -> tuple[dict[str, Array], Array]:
     """Return labelled samples as (arrays by input name with the batch first, labels); raise ``FamilyError``.
 
-    The archive holds one array per input of the task, under its name, and ``label``. Bytes stored for a float
-    input are pixels: they come out as float32 in 0..1.
+    The archive holds one array per input of the task, under its name, and ``label``. Integers stored for a
+    float input come out as float32: times ``<name>_scale`` (one factor, or one per channel in the second
+    axis) where the archive has it; bytes without it are pixels and come out in 0..1.
     """
     path = stored.folder / stored.family.samples
+    if not path.exists():
+        raise FamilyError(
+            f"{path}: no such file: the family {stored.family.task!r} ships without samples "
+            f"(its data, {stored.family.dataset.name}: {stored.family.dataset.licence})"
+        )
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             held: dict[str, Array] = {name: archive[name] for name in archive.files}
@@ -197,10 +208,19 @@ def load_samples(stored: StoredFamily) -> tuple[dict[str, Array], Array]:
         if len(held[name]) != len(held["label"]):
             raise FamilyError(f"{path}: {name!r} has {len(held[name])} entries, not {len(held['label'])}")
     floats = {spec.name for spec in stored.family.inputs if spec.datatype == "FP32"}
-    return {name: _pixels(held[name]) if name in floats else held[name] for name in wanted}, held["label"]
+    arrays = {name: _scaled(name, held, path) if name in floats else held[name] for name in wanted}
+    return arrays, held["label"]
 
 
-def _pixels(array: Array) -> Array:
-    if array.dtype != np.uint8:
-        return array
-    return array.astype(np.float32) / np.float32(255)
+def _scaled(name: str, held: Mapping[str, Array], path: Path) -> Array:
+    """Return a stored array as the task's models take it; raise ``FamilyError`` for a scale that misfits."""
+    array, scale = held[name], held.get(f"{name}_scale")
+    if scale is None:
+        return array.astype(np.float32) / np.float32(255) if array.dtype == np.uint8 else array
+    if scale.dtype.kind != "f" or scale.ndim > 1 or not np.isfinite(scale).all():
+        raise FamilyError(f"{path}: '{name}_scale' is not one factor or one per channel")
+    if scale.ndim and (array.ndim < 2 or len(scale) != array.shape[1]):
+        raise FamilyError(f"{path}: '{name}_scale' has {len(scale)} factors for {name!r} of {array.shape}")
+    factors = scale.astype(np.float32).reshape(-1, *[1] * (array.ndim - 2)) if scale.ndim else scale
+    scaled: Array = array.astype(np.float32) * factors.astype(np.float32)
+    return scaled

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from trimtab.cli.output import fail, json_option, plain, print_json, table, user_errors
+from trimtab.cli.family_import import import_family
+from trimtab.cli.output import fail, json_option, print_json, table, user_errors
 from trimtab.cli.serve import families_option, folder_options
 
 
@@ -38,49 +39,28 @@ def list_families(families: tuple[Path, ...], as_json: bool) -> None:
 @family.command()
 @click.argument("task")
 @folder_options
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write an interactive page to this file.")  # fmt: skip
 @json_option
 @user_errors
-def show(task: str, families: tuple[Path, ...], state: Path | None, as_json: bool) -> None:
-    """Print the variants of TASK in the metrics that matter, with this machine's profiles if measured."""
-    from trimtab.cli.profile import print_profiles
+def show(task: str, families: tuple[Path, ...], state: Path | None, html: Path | None, as_json: bool) -> None:
+    """Print the variants of TASK in the metrics that matter, with this machine's profiles if measured.
+
+    Every variant comes with its accuracy and confidence interval, size and work; on every processor with
+    latency, energy, load time and memory; and with whether it is on a Pareto front, or which other variant
+    makes it pointless. The page of --html needs nothing but itself.
+    """
+    from trimtab.cli import family_show
+    from trimtab.cli.family_page import page
 
     stored = _one(families, task)
-    profiles = _profiles(stored, state)
+    family = family_show.shown(stored.family, _profiles(stored, state))
+    if html is not None:
+        html.write_text(page(family), encoding="utf-8")
+        click.echo(f"wrote {html}", err=True)
     if as_json:
-        shown = plain(stored.family)
-        assert isinstance(shown, dict)
-        shown["profiles"] = plain(profiles)
-        for entry, variant in zip(shown["variants"], stored.family.variants, strict=True):
-            entry |= {"artefact_bytes": variant.artefact_bytes, "macs": variant.macs,
-                      "peak_activation_bytes": variant.peak_activation_bytes}  # fmt: skip
-        print_json(shown)
-        return
-    click.echo(f"{stored.family.title}: {stored.family.dataset.name}, accuracy on {stored.family.dataset.test_samples} test samples\n")  # fmt: skip
-    table(
-        ("variant", "accuracy", "parameters", "bytes", "MACs", "peak act. bytes", "precision", "exits", "made by"),
-        [
-            (v.name, f"{v.accuracy_frac:.2%}", v.parameters, v.artefact_bytes, v.macs, v.peak_activation_bytes,
-             v.precision, len(v.stages), " + ".join(v.transforms) or "training")
-            for v in stored.family.variants
-        ],
-    )  # fmt: skip
-    _print_exits(stored.family)
-    click.echo()
-    if profiles is None:
-        click.echo("no profiles yet: run `trimtab profile`")
-    else:
-        print_profiles(profiles)
-
-
-def _print_exits(found: Any) -> None:
-    rows = [
-        (v.name, r.name, r.threshold, " / ".join(f"{s:.0%}" for s in r.share_frac),
-         " / ".join(f"{a:.2%}" for a in r.accuracy_frac))
-        for v in found.variants if len(v.stages) > 1 for r in v.exit_rules
-    ]  # fmt: skip
-    if rows:
-        click.echo()
-        table(("variant", "exit rule", "threshold", "leave at exit", "accuracy when cut at exit"), rows)
+        print_json(family_show.as_json(family))
+    elif html is None:
+        family_show.print_family(family)
 
 
 @family.command()
@@ -108,6 +88,9 @@ def build(task: str, only: tuple[str, ...]) -> None:
     except FoundryError as error:
         fail(str(error))
     click.echo(f"built {len(built.variants)} variants of {built.task} in {definition.parent}")
+
+
+family.add_command(import_family)
 
 
 def _stored(folders: tuple[Path, ...]) -> Any:

@@ -1,5 +1,6 @@
 """``trimtab profile``: measure every variant on every processor of this machine."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from trimtab.cli.serve import folder_options
 @click.argument("tasks", nargs=-1, metavar="[TASK]...")
 @click.option("--budget", type=click.FloatRange(min=0.5), default=5.0, show_default=True, help="Seconds of measuring per task.")  # fmt: skip
 @folder_options
-@click.option("--into-manifest", is_flag=True, help="Also write the result into the family's manifest.")
+@click.option("--into-manifest", is_flag=True, help="Also write the result into the family's manifest, and which variants are dominated.")  # fmt: skip
 @json_option
 @user_errors
 def profile(tasks: tuple[str, ...], budget: float, families: tuple[Path, ...], state: Path | None,
@@ -23,8 +24,9 @@ def profile(tasks: tuple[str, ...], budget: float, families: tuple[Path, ...], s
     The daemon does this at its first start. Measure again on a quiet machine, or after it changed.
     """
     from trimtab import app
-    from trimtab.adapters.family_store import write_profiles
+    from trimtab.adapters.family_store import write_family
     from trimtab.cli.progress import measuring
+    from trimtab_models.choose import mark_dominated
 
     folders = state or app.default_state_folder()
     settings = app.Settings(families=families, state_folder=folders, profile_budget_s=budget)
@@ -37,7 +39,8 @@ def profile(tasks: tuple[str, ...], budget: float, families: tuple[Path, ...], s
     if into_manifest:
         for stored in found.families:
             if stored.family.task in found.profiles:
-                write_profiles(stored, found.profiles[stored.family.task])
+                measured = replace(stored.family, profiles=found.profiles[stored.family.task])
+                write_family(mark_dominated(measured), stored.folder)
     if as_json:
         print_json(found.profiles)
     else:

@@ -45,6 +45,7 @@ def folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--device-file", type=click.Path(path_type=Path, dir_okay=False), help="Sensor readings from a JSON or YAML file.")  # fmt: skip
 @click.option("--sensor-interval", type=click.FloatRange(0.05, 60), default=1.0, show_default=True, help="Seconds between two looks at the sensors while requests come.")  # fmt: skip
 @click.option("--profile-budget", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Seconds of measuring per task at the first start.")  # fmt: skip
+@click.option("--all-variants", is_flag=True, help="Offer also variants that another one makes pointless.")
 @click.option("--journal-limit", type=click.IntRange(min=1), default=64, show_default=True, metavar="MIB", help="Size from which the journal drops its oldest rows.")  # fmt: skip
 @click.option("--drain-timeout", type=click.FloatRange(0, 3600), default=30.0, show_default=True, help="Seconds to finish admitted requests after SIGTERM.")  # fmt: skip
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True, help="Least severe messages to log.")  # fmt: skip
@@ -60,6 +61,7 @@ def serve(
     device_file: Path | None,
     sensor_interval: float,
     profile_budget: float,
+    all_variants: bool,
     journal_limit: int,
     drain_timeout: float,
     log_level: str,
@@ -89,6 +91,7 @@ def serve(
         journal_bytes=journal_limit << 20,
         profile_budget_s=profile_budget,
         drain_s=drain_timeout,
+        all_variants=all_variants,
         engine=EngineSettings(sensor_s=sensor_interval),
     )
     sys.exit(0 if run(settings, began_s) else 1)

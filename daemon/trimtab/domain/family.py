@@ -1,6 +1,7 @@
 """What is served: a task's family of variants, as a manifest describes it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from trimtab.domain.quantities import Source
 
@@ -36,6 +37,10 @@ class Stage:
 
     Every stage takes its inputs by name from the request's tensors or from what earlier stages returned.
     Each stage returns the logits of its exit under ``logits`` and, except the last, hidden tensors.
+
+    ``macs`` multiply zeros too, ``nonzero_macs`` leave out those with a weight of zero. ``weight_bytes`` are
+    the weights as the runtime holds them, ``traffic_bytes`` what one sample writes and reads of intermediate
+    tensors. A zero in one of the last three stands for "not counted": manifests before these fields.
     """
 
     artefact: str
@@ -46,11 +51,18 @@ class Stage:
     logits: str
     macs: int
     peak_activation_bytes: int
+    nonzero_macs: int = 0
+    weight_bytes: int = 0
+    traffic_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One compressed network of a family; accuracy is measured on the whole test set."""
+    """One compressed network of a family; accuracy is measured on the whole test set.
+
+    ``dominated`` says which other variant is better in every trade-off and by how much; empty while there is
+    none, or while nobody has compared.
+    """
 
     name: str
     transforms: tuple[str, ...]
@@ -62,6 +74,12 @@ class Variant:
     precision: str
     format: str = "onnx"
     note: str = ""
+    dominated: str = ""
+
+    @property
+    def kept(self) -> bool:
+        """Return whether no other variant makes this one pointless."""
+        return not self.dominated
 
     @property
     def artefact_bytes(self) -> int:
@@ -73,10 +91,29 @@ class Variant:
         """Return multiply-accumulates of all stages (the worst case of an early-exit variant)."""
         return sum(stage.macs for stage in self.stages)
 
+    def expected_macs(self, rule: ExitRule) -> float:
+        """Return the mean multiply-accumulates of a sample under an exit rule of this variant."""
+        return expected_cost(rule, [stage.macs for stage in self.stages])
+
+    @property
+    def nonzero_macs(self) -> int:
+        """Return multiply-accumulates of all stages with a weight that is not zero; 0 where not counted."""
+        counted = [stage.nonzero_macs for stage in self.stages]
+        return sum(counted) if all(counted) else 0
+
     @property
     def peak_activation_bytes(self) -> int:
         """Return the largest sum of live intermediate tensors in any stage, batch 1."""
         return max(stage.peak_activation_bytes for stage in self.stages)
+
+
+def expected_cost(rule: ExitRule, stage_costs: Sequence[float]) -> float:
+    """Return the mean cost of a sample that runs stages until ``rule`` lets it leave."""
+    reached, expected = 1.0, 0.0
+    for share, cost in zip(rule.share_frac, stage_costs, strict=True):
+        expected += reached * cost
+        reached = max(0.0, reached - share)
+    return expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +200,8 @@ class Family:
                 return variant
         known = ", ".join(v.name for v in self.variants)
         raise KeyError(f"task {self.task!r} has no variant {name!r}; it has: {known}")
+
+    def offered(self) -> "Family":
+        """Return the family without dominated variants; reference and last resort always stay."""
+        stays = {self.reference, self.last_resort}
+        return replace(self, variants=tuple(v for v in self.variants if v.kept or v.name in stays))

@@ -376,7 +376,7 @@ class Dataset(_message.Message):
     def __init__(self, name: _Optional[str] = ..., licence: _Optional[str] = ..., source: _Optional[str] = ..., train_samples: _Optional[int] = ..., test_samples: _Optional[int] = ...) -> None: ...
 
 class Variant(_message.Message):
-    __slots__ = ("name", "transforms", "stages", "exit_rules", "accuracy_frac", "parameters", "nonzero_parameters", "precision", "format", "note", "artefact_bytes", "macs", "peak_activation_bytes")
+    __slots__ = ("name", "transforms", "stages", "exit_rules", "accuracy_frac", "parameters", "nonzero_parameters", "precision", "format", "note", "artefact_bytes", "macs", "peak_activation_bytes", "dominated", "nonzero_macs")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TRANSFORMS_FIELD_NUMBER: _ClassVar[int]
     STAGES_FIELD_NUMBER: _ClassVar[int]
@@ -390,6 +390,8 @@ class Variant(_message.Message):
     ARTEFACT_BYTES_FIELD_NUMBER: _ClassVar[int]
     MACS_FIELD_NUMBER: _ClassVar[int]
     PEAK_ACTIVATION_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DOMINATED_FIELD_NUMBER: _ClassVar[int]
+    NONZERO_MACS_FIELD_NUMBER: _ClassVar[int]
     name: str
     transforms: _containers.RepeatedScalarFieldContainer[str]
     stages: _containers.RepeatedCompositeFieldContainer[Stage]
@@ -403,10 +405,12 @@ class Variant(_message.Message):
     artefact_bytes: int
     macs: int
     peak_activation_bytes: int
-    def __init__(self, name: _Optional[str] = ..., transforms: _Optional[_Iterable[str]] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., exit_rules: _Optional[_Iterable[_Union[ExitRule, _Mapping]]] = ..., accuracy_frac: _Optional[float] = ..., parameters: _Optional[int] = ..., nonzero_parameters: _Optional[int] = ..., precision: _Optional[str] = ..., format: _Optional[str] = ..., note: _Optional[str] = ..., artefact_bytes: _Optional[int] = ..., macs: _Optional[int] = ..., peak_activation_bytes: _Optional[int] = ...) -> None: ...
+    dominated: str
+    nonzero_macs: int
+    def __init__(self, name: _Optional[str] = ..., transforms: _Optional[_Iterable[str]] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., exit_rules: _Optional[_Iterable[_Union[ExitRule, _Mapping]]] = ..., accuracy_frac: _Optional[float] = ..., parameters: _Optional[int] = ..., nonzero_parameters: _Optional[int] = ..., precision: _Optional[str] = ..., format: _Optional[str] = ..., note: _Optional[str] = ..., artefact_bytes: _Optional[int] = ..., macs: _Optional[int] = ..., peak_activation_bytes: _Optional[int] = ..., dominated: _Optional[str] = ..., nonzero_macs: _Optional[int] = ...) -> None: ...
 
 class Stage(_message.Message):
-    __slots__ = ("artefact", "sha256", "artefact_bytes", "inputs", "outputs", "logits", "macs", "peak_activation_bytes")
+    __slots__ = ("artefact", "sha256", "artefact_bytes", "inputs", "outputs", "logits", "macs", "peak_activation_bytes", "nonzero_macs", "weight_bytes", "traffic_bytes")
     ARTEFACT_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     ARTEFACT_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -415,6 +419,9 @@ class Stage(_message.Message):
     LOGITS_FIELD_NUMBER: _ClassVar[int]
     MACS_FIELD_NUMBER: _ClassVar[int]
     PEAK_ACTIVATION_BYTES_FIELD_NUMBER: _ClassVar[int]
+    NONZERO_MACS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TRAFFIC_BYTES_FIELD_NUMBER: _ClassVar[int]
     artefact: str
     sha256: str
     artefact_bytes: int
@@ -423,7 +430,10 @@ class Stage(_message.Message):
     logits: str
     macs: int
     peak_activation_bytes: int
-    def __init__(self, artefact: _Optional[str] = ..., sha256: _Optional[str] = ..., artefact_bytes: _Optional[int] = ..., inputs: _Optional[_Iterable[str]] = ..., outputs: _Optional[_Iterable[str]] = ..., logits: _Optional[str] = ..., macs: _Optional[int] = ..., peak_activation_bytes: _Optional[int] = ...) -> None: ...
+    nonzero_macs: int
+    weight_bytes: int
+    traffic_bytes: int
+    def __init__(self, artefact: _Optional[str] = ..., sha256: _Optional[str] = ..., artefact_bytes: _Optional[int] = ..., inputs: _Optional[_Iterable[str]] = ..., outputs: _Optional[_Iterable[str]] = ..., logits: _Optional[str] = ..., macs: _Optional[int] = ..., peak_activation_bytes: _Optional[int] = ..., nonzero_macs: _Optional[int] = ..., weight_bytes: _Optional[int] = ..., traffic_bytes: _Optional[int] = ...) -> None: ...
 
 class ExitRule(_message.Message):
     __slots__ = ("name", "threshold", "share_frac", "accuracy_frac")
