@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from trimtab_models.export import Exported
-    from trimtab_models.training import Epoch
+    from trimtab_models.settings import Training
+    from trimtab_models.training import Epoch, Loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,36 @@ class Context:
     seed: int
     partial: Path | None = None
     on_epoch: "Callable[[Epoch], None]" = lambda _: None
+
+    def tune(
+        self,
+        network: "nn.Module",
+        training: "Training | None",
+        loss: "Loss | None" = None,
+        *,
+        on_step: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Train ``network`` in place as ``training`` says, if it says anything.
+
+        Without ``loss`` it is the cross-entropy with the labels, mixed with what the reference teaches when
+        ``training.teacher_frac`` asks for that. ``on_step`` follows every optimizer step. An interrupted call
+        goes on where it stopped; a transform that calls this more than once repeats finished calls.
+        """
+        if training is None:
+            return
+        from trimtab_models.distillation import taught_loss
+        from trimtab_models.training import fit
+
+        fit(
+            network,
+            self.splits.train,
+            training,
+            loss or taught_loss(training, self.reference, self.splits.train),
+            seed=self.seed,
+            partial=self.partial,
+            on_epoch=self.on_epoch,
+            on_step=on_step,
+        )
 
 
 Function = Callable[[Any, Any, Context], tuple[Any, Report]]

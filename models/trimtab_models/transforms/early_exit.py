@@ -2,33 +2,31 @@
 
 # mypy: allow-untyped-decorators
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trimtab_models.architectures.staged import Cuttable, StagedNetwork, exit_classifier
+from trimtab_models.architectures.staged import Cuttable, StagedNetwork, exit_classifier, joined
 from trimtab_models.datasets.samples import Samples
+from trimtab_models.distillation import taught_loss
 from trimtab_models.errors import FoundryError
 from trimtab_models.registry import Context, Report, register
-from trimtab_models.training import Batch, Loss, cross_entropy, fit, predict
+from trimtab_models.training import Batch, Loss, predict
 from trimtab_models.transforms.configs import EarlyExit
+
+_FIRST_WEIGHT: Final = 1.0
+_LAST_WEIGHT: Final = 0.3
 
 
 @register(EarlyExit)
 def early_exit(network: nn.Module, config: EarlyExit, context: Context) -> tuple[nn.Module, Report]:
     """Return ``network`` as a :class:`StagedNetwork`; its weights start the trunk and the last classifier."""
     staged = add_exits(network, config, context)
-    fit(
-        staged,
-        context.splits.train,
-        config.training,
-        joint_loss(config),
-        seed=context.seed,
-        partial=context.partial,
-        on_epoch=context.on_epoch,
-    )
+    single = taught_loss(config.training, context.reference, context.splits.train)
+    context.tune(staged, config.training, joint_loss(config, single, len(staged.stages)))
     temperatures = calibrate(staged, context.splits.validation)
     facts = {f"temperature_{i}": round(value, 3) for i, value in enumerate(temperatures)}
     return staged, Report("early_exit", facts)
@@ -39,26 +37,54 @@ def add_exits(network: nn.Module, config: EarlyExit, context: Context) -> Staged
     network.eval()
     if not isinstance(network, Cuttable):
         raise FoundryError(f"early_exit: {type(network).__name__} cannot be cut into pieces")
-    trunk, classifier = network.pieces()
-    if len(trunk) != len(config.loss_weights):
-        raise FoundryError(f"early_exit: {len(trunk)} exits but {len(config.loss_weights)} loss_weights")
+    pieces, classifier = network.pieces()
+    exits = config.exits or tuple(range(len(pieces) - 1))
+    branches = config.branches * len(exits) if len(config.branches) == 1 else config.branches
+    _check(config, len(pieces), exits, len(branches))
     torch.manual_seed(context.seed)
-    hidden = torch.zeros(1, *context.splits.train.images.shape[1:])
+    trunk = joined(pieces, exits)
+    hidden = torch.zeros(1, *context.splits.shape)
     classifiers: list[nn.Module] = []
-    for piece in trunk[:-1]:
-        hidden = piece(hidden)
-        classifiers.append(exit_classifier(hidden.shape[1], hidden.shape[2], context.splits.classes))
-    return StagedNetwork(trunk, [*classifiers, classifier])
+    for position, piece in enumerate(trunk[:-1]):
+        with torch.no_grad():
+            hidden = piece(hidden)
+        branch = branches[position] if branches else None
+        classifiers.append(exit_classifier(hidden.shape[1:], context.splits.classes, branch))
+    staged = StagedNetwork(trunk, [*classifiers, classifier])
+    if config.freeze_trunk:
+        staged.freeze_trunk()
+    return staged
 
 
-def joint_loss(config: EarlyExit) -> Loss:
-    """Return the weighted sum of every exit's cross-entropy."""
-    single = cross_entropy(config.training)
+def _check(config: EarlyExit, pieces: int, exits: Sequence[int], branches: int) -> None:
+    """Raise ``FoundryError`` unless exits, branches and weights fit the network."""
+    if not exits or exits[-1] > pieces - 2:
+        raise FoundryError(
+            f"early_exit: exits {list(exits)}: the network has pieces 0..{pieces - 1}, and after the last is its own exit"
+        )
+    if branches not in (0, len(exits)):
+        raise FoundryError(f"early_exit: {branches} branches for {len(exits)} early exits")
+    if len(config.loss_weights) not in (0, len(exits) + 1):
+        raise FoundryError(f"early_exit: {len(config.loss_weights)} loss_weights for {len(exits) + 1} exits")
+
+
+def joint_loss(config: EarlyExit, single: Loss, exits: int) -> Loss:
+    """Return the weighted sum of ``single`` over all exits, part of which the last exit may teach."""
+    weights = config.loss_weights or tuple(np.linspace(_FIRST_WEIGHT, _LAST_WEIGHT, exits).tolist())
+    share, temperature = config.self_teach_frac, config.training.temperature
 
     def loss(answers: Any, batch: Batch) -> Tensor:
-        pairs = zip(config.loss_weights, answers, strict=True)
-        weighted = [weight * single(logits, batch) for weight, logits in pairs]
-        return torch.stack(weighted).sum()
+        *early, last = answers
+        taught = functional.log_softmax(last.detach().float() / temperature, dim=1)
+        total = weights[-1] * single(last, batch)
+        for weight, logits in zip(weights, early, strict=False):
+            own = (1 - share) * single(logits, batch)
+            if share:
+                softened = functional.log_softmax(logits.float() / temperature, dim=1)
+                gap = functional.kl_div(softened, taught, reduction="batchmean", log_target=True)
+                own = own + share * temperature**2 * gap
+            total = total + weight * own
+        return total
 
     return loss
 
@@ -67,14 +93,14 @@ def calibrate(staged: StagedNetwork, held_out: Samples) -> list[float]:
     """Fold into each exit the temperature fitting ``held_out`` best (Guo et al., ICML 2017); return them."""
     answers = predict(staged, held_out)
     labels = torch.from_numpy(held_out.labels).long()
-    temperatures = [_temperature(logits, labels) for logits in answers]
+    temperatures = [fitted_temperature(logits, labels) for logits in answers]
     for stage, temperature in zip(staged.stages, temperatures, strict=True):
         _scale(stage, 1 / temperature)
     return temperatures
 
 
-def _temperature(logits: Tensor, labels: Tensor) -> float:
-    """Search the temperature of least negative log-likelihood on a fine geometric grid from 1/4 to 4."""
+def fitted_temperature(logits: Tensor, labels: Tensor) -> float:
+    """Return the temperature of least negative log-likelihood on a fine geometric grid from 1/4 to 4."""
     grid = torch.logspace(-2, 2, 401, base=2.0)
     losses = [float(functional.cross_entropy(logits / temperature, labels)) for temperature in grid]
     return float(grid[losses.index(min(losses))])
