@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab_models.features import feature_tensors
 from trimtab_models.measure import constants, item_bytes, tensor_sizes, with_shapes
 
 _WEIGHT_INPUT: Final = {
@@ -59,16 +60,18 @@ def count(model: bytes) -> Counts:
 
 
 def precision(model: bytes) -> str:
-    """Return what most weights are multiplied as: ``fp32``, ``fp16``, ``int8``, or ONNX's name of it.
+    """Return what most learned weights are multiplied as: ``fp32``, ``fp16``, ``int8``, or ONNX's name of it.
 
-    ``int8-weights`` are stored in 8 bits and multiplied as floats; weights that a cast widens count as wide.
+    Constants of features (before a logarithm) do not count: those stay in float whatever follows. ``int8-weights`` are stored in 8 bits and multiplied as floats; weights that a cast widens count as wide.
     """
     import onnx
 
     graph = onnx.load_from_string(model).graph
-    widened, held = _widened(graph), dict[str, int]()
+    widened, features, held = _widened(graph), feature_tensors(graph), dict[str, int]()
     for initializer in graph.initializer:
-        if initializer.data_type != onnx.TensorProto.INT64:  # shapes and axes
+        if (
+            initializer.data_type != onnx.TensorProto.INT64 and initializer.name not in features
+        ):  # INT64: shapes
             kind = widened.get(initializer.name, initializer.data_type)
             name = str(onnx.TensorProto.DataType.Name(kind))
             held[name] = held.get(name, 0) + math.prod(initializer.dims)

@@ -33,7 +33,7 @@ def weights() -> dict[str, Array]:
 @pytest.fixture
 def variant(stored: StoredFamily) -> Variant:
     found = stored.family.variant("large")
-    stage = replace(found.stages[0], artefact="large.dcz")
+    stage = replace(found.stages[0], artefact="large.ttdc")
     return replace(found, stages=(stage,), format=DEEP_COMPRESSION)
 
 
@@ -43,7 +43,7 @@ def test_the_same_answers(
 ) -> None:
     held = weights()
     artefact = codec.Artefact(onnx_skeleton(NODES, held, *SHAPES), held, frozenset(held))
-    (tmp_path / "large.dcz").write_bytes(codec.encode(artefact, coder))
+    (tmp_path / "large.ttdc").write_bytes(codec.encode(artefact, coder))
     runtime = OnnxRuntime()
     loaded = runtime.load("tiny", variant, tmp_path, CPU)
     x = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
@@ -56,7 +56,7 @@ def test_the_same_answers(
 
 
 def test_damage_names_file_and_section(tmp_path: Path, variant: Variant, onnx_skeleton: Model) -> None:
-    path, held = tmp_path / "large.dcz", weights()
+    path, held = tmp_path / "large.ttdc", weights()
     data = codec.encode(codec.Artefact(onnx_skeleton(NODES, held, *SHAPES), held, frozenset(held)))
     for body, reason in (
         (data[:-1], "section codes: ends after"),
@@ -64,7 +64,7 @@ def test_damage_names_file_and_section(tmp_path: Path, variant: Variant, onnx_sk
         (b"", "this is not a Deep Compression artefact"),
     ):
         path.write_bytes(body)
-        with pytest.raises(RuntimeFailure, match=rf"large\.dcz: cannot be decoded: .*{reason}"):
+        with pytest.raises(RuntimeFailure, match=rf"large\.ttdc: cannot be decoded: .*{reason}"):
             OnnxRuntime().load("tiny", variant, tmp_path, CPU)
     path.write_bytes(data)
     OnnxRuntime().load("tiny", variant, tmp_path, CPU)
@@ -84,11 +84,11 @@ def test_tensors_that_do_not_fit_the_skeleton(
         held["v"] = held["v"].astype(np.int8)
     else:
         skeleton = skeleton[:50]
-    (tmp_path / "large.dcz").write_bytes(codec.encode(codec.Artefact(skeleton, held)))
-    with pytest.raises(RuntimeFailure, match=r"large\.dcz: cannot be loaded"):
+    (tmp_path / "large.ttdc").write_bytes(codec.encode(codec.Artefact(skeleton, held)))
+    with pytest.raises(RuntimeFailure, match=r"large\.ttdc: cannot be loaded"):
         OnnxRuntime().load("tiny", variant, tmp_path, CPU)
 
 
 def test_no_such_file(tmp_path: Path, variant: Variant) -> None:
-    with pytest.raises(RuntimeFailure, match=r"large\.dcz: no such artefact"):
+    with pytest.raises(RuntimeFailure, match=r"large\.ttdc: no such artefact"):
         OnnxRuntime().load("tiny", variant, tmp_path, CPU)

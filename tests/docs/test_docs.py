@@ -164,3 +164,10 @@ def test_every_language_is_known() -> None:
         assert language == "python" or language in known, f"{block.where}: {language!r}"
         if language == "json":
             json.loads(block.text)
+
+
+def test_every_transform_is_documented() -> None:
+    from trimtab_models.transforms.configs import CONFIGS
+
+    told = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "transforms.md").read_text(), re.MULTILINE))
+    assert told == set(CONFIGS)

@@ -90,18 +90,23 @@ def _windowed(
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np.int64]]:
     """Return windows, their labels and their people; none reaches over the end of a recording.
 
-    Windows with several activities are kept, as an application meets them. The first and last 1.6 s of a
-    recording are in the middle of no window.
+    Windows with several activities are kept, as an application meets them. So that every moment is in the middle
+    of one, a recording is continued on both sides with its first and its last sample.
     """
     inputs, labels, subjects = [], [], []
     middle = slice((LENGTH - CENTRE) // 2, (LENGTH + CENTRE) // 2)
     for recording in recordings:
-        inside = windows(recording.label[None].astype(np.int16))[:, 0, middle]
+        inside = windows(_continued(recording.label[None].astype(np.int16)))[:, 0, middle]
         counts = (inside[:, :, None] == np.arange(len(LABELS))).sum(axis=1)
-        inputs.append(windows(recording.motion))
+        inputs.append(windows(_continued(recording.motion)))
         labels.append(counts.argmax(axis=1).astype(np.uint8))
         subjects.append(np.full(len(counts), recording.subject, np.int64))
     return np.concatenate(inputs), np.concatenate(labels), np.concatenate(subjects)
+
+
+def _continued(signal: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Return a signal (channels, time) with its first and last values held for half a window."""
+    return np.pad(signal, ((0, 0), (LENGTH // 2, LENGTH // 2)), mode="edge")
 
 
 def _people(subjects: NDArray[np.int64], count: int, seed: int) -> list[int]:

@@ -26,10 +26,10 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from trimtab_models.datasets.samples import Samples
 from trimtab_models.errors import FoundryError
 from trimtab_models.export import Exported, ExportedStage, strip
+from trimtab_models.features import feature_tensors
 from trimtab_models.measure import accuracy_frac, logits_of_exits, session
 from trimtab_models.registry import Context, Report, register
 from trimtab_models.transforms.configs import QuantizeInt8
-from trimtab_models.transforms.features import feature_tensors
 from trimtab_models.transforms.folding import fold_norms_behind_pools
 
 _BATCH: Final = 64

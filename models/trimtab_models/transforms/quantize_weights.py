@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from trimtab_models.export import Exported, ExportedStage, strip
+from trimtab_models.features import feature_tensors
 from trimtab_models.registry import Context, Report, register
 from trimtab_models.transforms.configs import QuantizeWeights
-from trimtab_models.transforms.features import feature_tensors
 
 _INT4_OPSET = 21
 _AXES = {"Conv": 0, "Gemm": 0, "MatMul": 1}
