@@ -39,7 +39,11 @@ from trimtab_models.measure import logits_of_exits, session
 from trimtab_models.recipe import load_definition
 
 FAMILIES: Final = Path(__file__).resolve().parent.parent / "models" / "families"
-PAIRS: Final = ("digits:lenet5:branchy-lenet", "cifar10:resnet:resnet-exits")
+PAIRS: Final = (
+    "digits:lenet5:branchy-lenet",
+    "digits:lenet5:branchy-lenet-pruned",
+    "keywords:resnet:resnet-exits",
+)
 ANCHORS: Final = {
     "digits": "B-LeNet on MNIST: 5.4x on CPU, 99.20 -> 99.25 %, 94.3 % leave at exit 1",
     "cifar10": "B-ResNet-110 on CIFAR-10: 1.9x on CPU, 80.70 -> 79.17 %, 41.5 / 13.8 / 44.7 % leave",

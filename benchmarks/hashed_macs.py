@@ -59,9 +59,21 @@ def needed(shipped: Shipped, name: str) -> Needed:
     return _count(layers, active, count(body).nonzero_macs)
 
 
+def _weights(graph: Any) -> dict[str, NDArray[Any]]:
+    """Return the initializers by name, and those stored narrow as what the runtime widens them to."""
+    known: dict[str, NDArray[Any]] = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+    for node in graph.node:
+        if all(name in known for name in node.input):
+            if node.op_type == "Cast":
+                known[node.output[0]] = known[node.input[0]].astype(np.float32)
+            elif node.op_type == "Mul":
+                known[node.output[0]] = known[node.input[0]] * known[node.input[1]]
+    return known
+
+
 def _layers(graph: Any) -> Iterator[_Layer]:
     """Yield the dense layers that are hashed, that read hashed ones, or that hash."""
-    weights = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+    weights = _weights(graph)
     makers = {name: node for node in graph.node for name in node.output}
     readers: dict[str, list[Any]] = {}
     for node in graph.node:

@@ -62,7 +62,8 @@ def count(model: bytes) -> Counts:
 def precision(model: bytes) -> str:
     """Return what most learned weights are multiplied as: ``fp32``, ``fp16``, ``int8``, or ONNX's name of it.
 
-    Constants of features (before a logarithm) do not count: those stay in float whatever follows. ``int8-weights`` are stored in 8 bits and multiplied as floats; weights that a cast widens count as wide.
+    Constants of features (before a logarithm) do not count: those stay in float whatever follows.
+    ``int8-weights`` are stored in 8 bits and multiplied as floats; weights that a cast widens count as wide.
     """
     import onnx
 
@@ -150,6 +151,9 @@ class _Weights:
             values = self.of(node.input[0])
             order = next((tuple(a.ints) for a in node.attribute if a.name == "perm"), None)
             return None if values is None else values.transpose(order)
+        if node.op_type == "Mul":  # stored weights times their scales: zeros stay where they are
+            stored, scales = (self.of(one) for one in node.input)
+            return None if stored is None or scales is None else np.asarray(stored * scales)
         return self.of(node.input[0]) if node.op_type in _RESHAPERS else None
 
     def _dequantised(self, node: Any) -> Weights | None:

@@ -1,6 +1,7 @@
 """Counts read off ONNX graphs, against hand-computed ones."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,3 +91,22 @@ def test_graph_counts_agree_with_those_of_the_networks_that_ship() -> None:
             assert 0 < stage.nonzero_macs <= stage.macs
             assert stage.weight_bytes <= stage.artefact_bytes
             assert precision(data) == variant.precision
+
+
+def test_weights_stored_as_integers_times_scales_count_as_weights() -> None:
+    torch = pytest.importorskip("torch")
+    from trimtab_models.export import Exported, export
+    from trimtab_models.transforms.configs import QuantizeWeights
+    from trimtab_models.transforms.quantize_weights import quantize_weights
+
+    torch.manual_seed(1)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.Flatten(), torch.nn.Linear(16 * 36, 10))
+    with torch.no_grad():
+        net[0].weight[:8] = 0.0
+    plain = export(net, (3, 8, 8))
+    unused: Any = None
+    stored, _ = quantize_weights(plain, QuantizeWeights(), unused)
+    assert isinstance(stored, Exported)
+    wanted = 8 * 27 * 36 + 16 * 36 * 10
+    assert count(plain.stages[0].onnx).nonzero_macs == wanted
+    assert count(stored.stages[0].onnx).nonzero_macs == pytest.approx(wanted, rel=0.02)  # some round to zero

@@ -371,7 +371,8 @@ def test_int8_weights_are_within_half_a_step_of_each_output_channel() -> None:
 def test_sharing_moves_weights_to_the_centres_worked_out_by_hand() -> None:
     values = np.array([[0.0, 1.0, 1.2, 1.1], [9.0, 0.0, 11.0, -5.0]], np.float32)
     # evenly spaced from -5 to 11: -5, 3, 11; the means are -5, 1.1 and 10
-    np.testing.assert_allclose(weights.shared(values, 3), [[0, 1.1, 1.1, 1.1], [10, 0, 10, -5]], rtol=1e-6)
+    wanted = np.array([[0, 1.1, 1.1, 1.1], [10, 0, 10, -5]])
+    np.testing.assert_allclose(weights.shared(values, 3), wanted, rtol=1e-6)
 
 
 @hypothesis_settings(max_examples=50, deadline=None)
