@@ -40,6 +40,11 @@ def family(request: pytest.FixtureRequest) -> Family:
     return FAMILY[request.param]
 
 
+@pytest.mark.parametrize("file", sorted(FAMILIES.glob("*/family.yaml")), ids=lambda path: path.parent.name)
+def test_every_definition_can_be_read_and_names_its_folder(file: Path) -> None:
+    assert load_definition(file).task == file.parent.name
+
+
 def test_the_manifest_has_the_defined_variants_in_order(family: Family) -> None:
     definition = load_definition(FAMILIES / family.task)
     assert [v.name for v in family.variants] == [v.name for v in definition.variants]
