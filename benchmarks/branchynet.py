@@ -29,13 +29,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "models"))
 import numpy as np
 from numpy.typing import NDArray
 
+from families import Chain, reported
 from trimtab.confidence import confidence_of
 from trimtab.domain.family import Family, Variant
 from trimtab_models import exits
 from trimtab_models.datasets import DATASETS
 from trimtab_models.datasets.samples import Samples, Splits
 from trimtab_models.family import read_manifest
-from trimtab_models.measure import logits_of_exits, session
+from trimtab_models.measure import logits_of_exits
 from trimtab_models.recipe import load_definition
 
 FAMILIES: Final = Path(__file__).resolve().parent.parent / "models" / "families"
@@ -54,34 +55,6 @@ GRID_SHARES: Final = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.94, 0.97)
 """Shares of the validation samples that leave at exit 1: each makes a threshold of the grid."""
 
 Array = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """The sessions of a variant's stages, with the names each takes and returns."""
-
-    sessions: tuple[Any, ...]
-    inputs: tuple[tuple[str, ...], ...]
-    outputs: tuple[tuple[str, ...], ...]
-    logits: tuple[str, ...]
-
-    @classmethod
-    def open(cls, folder: Path, variant: Variant) -> "Chain":
-        """Load a variant's artefacts."""
-        stages = variant.stages
-        return cls(
-            tuple(session(folder / stage.artefact) for stage in stages),
-            tuple(stage.inputs for stage in stages),
-            tuple(stage.outputs for stage in stages),
-            tuple(stage.logits for stage in stages),
-        )
-
-    def stage(self, number: int, tensors: dict[str, Array]) -> Array:
-        """Run one stage: add what it returns to ``tensors``, return its logits."""
-        names = self.outputs[number]
-        given = {name: tensors[name] for name in self.inputs[number]}
-        tensors.update(zip(names, self.sessions[number].run(names, given), strict=True))
-        return tensors[self.logits[number]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,4 +260,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(reported(main))

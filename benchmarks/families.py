@@ -106,9 +106,16 @@ class Chain:
     def run(self, given: Mapping[str, Array]) -> Array:
         """Return the logits of the last stage, all stages run."""
         tensors = dict(given)
-        for stage, taken, names in zip(self.sessions, self.inputs, self.outputs, strict=True):
-            tensors.update(zip(names, stage.run(names, {n: tensors[n] for n in taken}), strict=True))
-        return tensors[self.logits[-1]]
+        for number in range(len(self.sessions)):
+            logits = self.stage(number, tensors)
+        return logits
+
+    def stage(self, number: int, tensors: dict[str, Array]) -> Array:
+        """Run one stage: add what it returns to ``tensors``, return its logits."""
+        names = self.outputs[number]
+        given = {name: tensors[name] for name in self.inputs[number]}
+        tensors.update(zip(names, self.sessions[number].run(names, given), strict=True))
+        return tensors[self.logits[number]]
 
 
 def opened(path: Path, format_name: str) -> Any:
