@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from trimtab_models.architectures.staged import StagedNetwork
 from trimtab_models.branching import all_graphs, settle_weights
+from trimtab_models.folding import fold_normalised_input, fold_norms_behind_pools
 from trimtab_models.measure import ONNX, PACKED, count_macs
 
 OUTPUT: Final = "logits"
@@ -99,6 +100,8 @@ def _to_onnx(network: nn.Module, example: Tensor, taken: str, outputs: tuple[str
         raise RuntimeError("torch.onnx.export returned nothing")
     model = program.model_proto
     settle_weights(model)
+    fold_normalised_input(model)
+    fold_norms_behind_pools(model)
     strip(model)
     data: bytes = model.SerializeToString()
     return data

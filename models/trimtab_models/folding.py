@@ -1,4 +1,4 @@
-"""Exchange operators of an ONNX graph so that batch norms disappear into convolutions."""
+"""Exchange operators of an ONNX graph so that normalisation disappears into convolutions."""
 
 from typing import Any
 
@@ -23,10 +23,48 @@ def fold_norms_behind_pools(model: Any) -> int:
     ]
     for node in folded:
         graph.node.remove(node)
+    _drop_unused(graph)
+    return len(folded)
+
+
+def fold_normalised_input(model: Any) -> bool:
+    """Fold ``(input - mean) * scale`` into a convolution without padding that alone reads it; in place.
+
+    With padding it would not be the same: the frame of zeros stands for the mean. Return whether it was done.
+    """
+    graph = model.graph
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    done = any(_fold_input(graph, conv, arrays) for conv in graph.node if conv.op_type == "Conv")
+    _drop_unused(graph)
+    return done
+
+
+def _fold_input(graph: Any, conv: Any, arrays: Arrays) -> bool:
+    scaling = _only_link(graph, conv.input[0], "Mul")
+    shifting = _only_link(graph, scaling.input[0], "Sub") if scaling is not None else None
+    padded = any(any(attribute.ints) for attribute in conv.attribute if attribute.name == "pads")
+    if scaling is None or shifting is None or padded:
+        return False
+    known = [shifting.input[1], scaling.input[1], *conv.input[1:]]
+    if any(name not in arrays for name in known):
+        return False
+    mean, scale, weights, *bias = (arrays[name].astype(np.float64) for name in known)
+    per_channel = (1, -1, *[1] * (weights.ndim - 2))
+    if {mean.size, scale.size} != {weights.shape[1]}:
+        return False
+    scaled = weights * scale.reshape(per_channel)
+    shift = (scaled * mean.reshape(per_channel)).reshape(len(weights), -1).sum(axis=1)
+    _set_inputs(graph, conv, {"folded": scaled, "folded_bias": (bias[0] if bias else 0.0) - shift})
+    conv.input[0] = shifting.input[0]
+    graph.node.remove(scaling)
+    graph.node.remove(shifting)
+    return True
+
+
+def _drop_unused(graph: Any) -> None:
     used = {name for node in graph.node for name in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
         graph.initializer.remove(tensor)
-    return len(folded)
 
 
 def _fold(graph: Any, norm: Any, arrays: Arrays) -> bool:

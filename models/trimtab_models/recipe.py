@@ -15,7 +15,7 @@ from trimtab_models.errors import DefinitionError
 from trimtab_models.imported import Imported, check_path
 from trimtab_models.settings import Training
 from trimtab_models.transforms.configs import CONFIGS as TRANSFORMS
-from trimtab_models.transforms.configs import NAMES, TransformConfig
+from trimtab_models.transforms.configs import NAMES, QuantizeWeights, StoreHalf, TransformConfig
 
 FORMAT_VERSION: Final = 1
 FILE_NAME: Final = "family.yaml"
@@ -67,6 +67,11 @@ class VariantRecipe:
                 raise ValueError(f"{NAMES[type(following)]} cannot follow {NAMES[type(step)]}")
 
     @property
+    def only_stored(self) -> bool:
+        """Return whether the steps change no more than how the reference's weights are written down."""
+        return all(isinstance(step, StoreHalf | QuantizeWeights) for step in self.recipe)
+
+    @property
     def transforms(self) -> tuple[str, ...]:
         """Return the names of the steps."""
         return tuple(NAMES[type(step)] for step in self.recipe)
@@ -103,15 +108,20 @@ class Definition:
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"variants: named twice: {', '.join(repeated)}")
-        if sum(not variant.recipe for variant in self.variants) != 1:
-            raise ValueError("variants: exactly one, the reference, has no recipe")
+        if len(self._references()) != 1:
+            raise ValueError("variants: exactly one, the reference, has no recipe but how it is stored")
         if self.last_resort not in names:
             raise ValueError(f"last_resort {self.last_resort!r} is no variant; they are: {', '.join(names)}")
 
     @property
     def reference(self) -> str:
         """Return the name of the uncompressed variant."""
-        return next(variant.name for variant in self.variants if not variant.recipe)
+        return self._references()[0].name
+
+    def _references(self) -> list[VariantRecipe]:
+        """Return the variants without a recipe; where there are none, those that are only stored smaller."""
+        bare = [variant for variant in self.variants if not variant.recipe]
+        return bare or [variant for variant in self.variants if variant.only_stored]
 
 
 def definition_file(path: Path) -> Path:

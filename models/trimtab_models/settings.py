@@ -8,7 +8,8 @@ from typing import Protocol
 class Training:
     """Stochastic gradient descent with Nesterov momentum and a one-cycle schedule (Smith, 2018).
 
-    ``learning_rate`` is the peak, reached after ``warmup_frac`` of all steps. Images are shifted by up to
+    ``learning_rate`` is the peak, reached after ``warmup_frac`` of all steps; biases of batch norms learn
+    ``norm_bias_rate`` times as fast (Jordan, 'airbench', 2024). Images are shifted by up to
     ``crop_padding`` pixels, mirrored (``flip``) and partly erased; signals are stretched and shifted by up to
     these fractions of their length, amplified by up to ``gain_db`` and mixed with noise of up to
     ``noise_frac`` of their standard deviation.
@@ -24,6 +25,7 @@ class Training:
     warmup_frac: float = 0.2
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    norm_bias_rate: float = 1.0
     label_smoothing: float = 0.0
     crop_padding: int = 2
     flip: bool = True

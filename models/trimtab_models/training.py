@@ -103,8 +103,9 @@ def innermost_channels(inputs: Tensor) -> Tensor:
 
 
 def autocast() -> torch.autocast:
-    """Return a context that computes in bfloat16 when the CPU has AMX (2 to 4 times faster there)."""
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=torch.cpu._is_amx_tile_supported())
+    """Return a context that computes in bfloat16 when the CPU multiplies it (AMX or AVX-512: 2 to 4 times faster)."""
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=native)
 
 
 @torch.inference_mode()
@@ -121,11 +122,14 @@ def predict(network: nn.Module, samples: Samples, batch: int = 500) -> tuple[Ten
 
 def _optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
     """Decay weights only, never biases and batch norms (He et al., 'Bag of tricks', 2019, section 3.1)."""
+    shifts = {id(module.bias) for module in network.modules() if isinstance(module, nn.BatchNorm2d)}
     decayed = [p for p in network.parameters() if p.ndim > 1]
-    free = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": training.weight_decay},
-        {"params": free, "weight_decay": 0.0},
+    free = [p for p in network.parameters() if p.ndim <= 1 and id(p) not in shifts]
+    shifting = [p for p in network.parameters() if id(p) in shifts]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": training.weight_decay, "rate": 1.0},
+        {"params": free, "weight_decay": 0.0, "rate": 1.0},
+        {"params": shifting, "weight_decay": 0.0, "rate": training.norm_bias_rate},
     ]
     return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.momentum, nesterov=True)
 
@@ -170,7 +174,7 @@ def _set_learning_rate(optimizer: torch.optim.Optimizer, training: Training, don
     else:
         scale = 0.5 * (1 + math.cos(math.pi * (done_frac - warm) / (1 - warm)))
     for group in optimizer.param_groups:
-        group["lr"] = training.learning_rate * scale
+        group["lr"] = training.learning_rate * scale * group["rate"]
 
 
 def _save(partial: Path | None, network: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> None:

@@ -19,8 +19,7 @@ from trimtab_models import architectures, registry  # noqa: E402
 from trimtab_models.architectures import LogMel, Mlp, PooledResNet, ResNet  # noqa: E402
 from trimtab_models.architectures.frontends import Head  # noqa: E402
 from trimtab_models.export import Exported, ExportedStage, export  # noqa: E402
-from trimtab_models.measure import count_parameters, logits_of_exits, peak_activation_bytes, session  # noqa: E402
-from trimtab_models.transforms.folding import fold_norms_behind_pools  # noqa: E402
+from trimtab_models.measure import count_parameters, logits_of_exits, peak_activation_bytes  # noqa: E402
 from trimtab_models.transforms.quantize_int8 import CalibrationError  # noqa: E402
 from trimtab_models.transforms.quantize_weights import rounded  # noqa: E402
 
@@ -128,8 +127,6 @@ def test_residual_networks_with_pooling_agree_with_float(
     assert (exact.argmax(1) == close.argmax(1)).mean() > 0.95
     assert report.facts["bytes"] < report.facts["bytes_before"]
     assert abs(report.facts["accuracy_frac"] - report.facts["accuracy_frac_before"]) < 0.05
-    assert "BatchNormalization" in kinds(model)
-    assert "BatchNormalization" not in kinds(quantized)  # folded through the pooling
 
 
 def test_percentiles_clip_what_is_rare() -> None:
@@ -190,28 +187,6 @@ def test_stages_with_exits_are_calibrated_on_what_reaches_them(splits: Splits) -
     for one_stage, other_stage in zip(model.stages, quantized.stages, strict=True):
         assert count_parameters(other_stage.onnx)[0] == count_parameters(one_stage.onnx)[0]
         assert peak_activation_bytes(other_stage.onnx) < peak_activation_bytes(one_stage.onnx)
-
-
-def test_folding_norms_through_pools_changes_no_answer(
-    pooled: tuple[Exported, registry.Context], splits: Splits
-) -> None:
-    model, _ = pooled
-    graph_of = onnx.load_from_string(model.stages[0].onnx)
-    assert fold_norms_behind_pools(graph_of) == 2
-    onnx.checker.check_model(graph_of)
-    order = [node.op_type for node in graph_of.graph.node]
-    assert order[order.index("MaxPool") - 2 : order.index("MaxPool")] == ["Conv", "Relu"]
-    image = {"image": splits.test.tensors()[:16]}
-    exact = session(model.stages[0].onnx).run(None, image)[0]
-    np.testing.assert_allclose(session(graph_of.SerializeToString()).run(None, image)[0], exact, atol=1e-4)
-
-
-def test_a_norm_that_turns_a_channel_around_stays_behind_its_pool(splits: Splits) -> None:
-    network = architectures.build(PooledResNet((16, 16), (0, 0), stem=16), Head.of(splits), seed=1).eval()
-    network.groups[0][2].weight.data[3] = -1.0
-    graph_of = onnx.load_from_string(export(network, IMAGE).stages[0].onnx)
-    assert fold_norms_behind_pools(graph_of) == 1
-    assert [node.op_type for node in graph_of.graph.node].count("BatchNormalization") == 1
 
 
 def test_rounding_weights_by_hand() -> None:

@@ -56,12 +56,16 @@ class PooledResNet:
     """A shallow, wide residual network (Page, 'How to train your ResNet', 2018; Jordan, 'airbench', 2024).
 
     Each group convolves to its width, halves the image by max pooling and adds ``blocks`` residual 3x3
-    convolutions.
+    convolutions. The stem is a 3x3 convolution to ``stem`` channels or, ``whitened``, a fixed 2x2 convolution
+    that decorrelates the training images' pixels (two filters for each value of a patch): as in airbench,
+    convolutions then start as identities, batch norms have a bias only and logits are small. Such a network
+    learns in a third of the epochs with a ``norm_bias_rate`` of 64.
     """
 
     channels: tuple[int, ...] = (64, 128, 256)
     blocks: tuple[int, ...] = (1, 2, 2)
     stem: int = 32
+    whitened: bool = False
 
 
 @dataclass(frozen=True, slots=True)

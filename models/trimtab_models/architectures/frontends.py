@@ -15,28 +15,45 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trimtab_models.architectures.configs import LogMel
-from trimtab_models.datasets.samples import Splits
+from trimtab_models.datasets.samples import Splits, scaled
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a network is told about its task: classes, and the shape of one input and its moments."""
+    """What a network is told about its task: classes, and the shape of one input and its moments.
+
+    ``patches`` is, for images, the covariance of normalised 2x2 patches (4 * channels, 4 * channels).
+    """
 
     classes: int
     shape: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    patches: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, splits: Splits) -> "Head":
         """Return what ``splits`` say."""
-        return cls(splits.classes, splits.shape, splits.mean, splits.std)
+        return cls(splits.classes, splits.shape, splits.mean, splits.std, _patch_covariance(splits))
 
     def frontend(self, features: LogMel | None = None) -> "Frontend":
         """Return a fresh frontend for these inputs."""
         if features is not None:
             return LogMelFrontend(features, self.shape)
         return Normalise(self)
+
+
+def _patch_covariance(splits: Splits, images: int = 500) -> NDArray[np.float64] | None:
+    """Return the covariance of all normalised 2x2 patches of the first training images, None for signals."""
+    if len(splits.shape) != 3 or min(splits.shape[1:]) < 2:
+        return None
+    broadcast = (-1, 1, 1)
+    pixels = scaled(splits.train.inputs[:images], splits.train.scale)
+    normal = (pixels - np.reshape(splits.mean, broadcast)) / np.reshape(splits.std, broadcast)
+    windows = np.lib.stride_tricks.sliding_window_view(normal, (2, 2), axis=(2, 3))
+    patches = windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, 4 * splits.shape[0])
+    covariance: NDArray[np.float64] = (patches.T @ patches) / len(patches)
+    return covariance
 
 
 class Frontend(nn.Module):

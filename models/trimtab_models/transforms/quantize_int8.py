@@ -27,10 +27,10 @@ from trimtab_models.datasets.samples import Samples
 from trimtab_models.errors import FoundryError
 from trimtab_models.export import Exported, ExportedStage, strip
 from trimtab_models.features import feature_tensors
+from trimtab_models.folding import fold_norms_behind_pools
 from trimtab_models.measure import accuracy_frac, logits_of_exits, session
 from trimtab_models.registry import Context, Report, register
 from trimtab_models.transforms.configs import QuantizeInt8
-from trimtab_models.transforms.folding import fold_norms_behind_pools
 
 _BATCH: Final = 64
 _CHECKED: Final = 1000
@@ -146,7 +146,8 @@ def _calibrate(
     calibrator.collect_data(reader)
     found = calibrator.compute_data()
     makers = {name: node.name for node in graph.node for name in node.output}
-    for name, data in found.items():
+    order = {name: at for at, name in enumerate(makers)}  # the caller's inputs first
+    for name, data in sorted(found.items(), key=lambda item: order.get(item[0], -1)):
         low, high = (float(np.ravel(bound)[0]) for bound in data.range_value)
         if not np.isfinite([low, high]).all() or low == high == 0:
             raise CalibrationError(
