@@ -43,6 +43,7 @@ FAMILIES: Final = Path(__file__).resolve().parent.parent / "models" / "families"
 PAIRS: Final = (
     "digits:lenet5:branchy-lenet",
     "digits:lenet5:branchy-lenet-pruned",
+    "cifar10:resnet:resnet-exits",
     "keywords:resnet:resnet-exits",
 )
 ANCHORS: Final = {

@@ -1,4 +1,4 @@
-"""Ten compression methods on three tasks in six metrics, after the survey by Nan, Liu, Du and Liu (2019).
+"""Ten compression methods on four tasks in six metrics, after the survey by Nan, Liu, Du and Liu (2019).
 
 Run ``python benchmarks/survey.py [--json] [--write docs/survey.md] [--tasks digits keywords]``. For each task the
 plain network and what each method made of it are read from the family's artefacts: the whole test set is
@@ -30,7 +30,7 @@ from trimtab.ports import EnergyMeter
 from trimtab.profiling import describe_machine
 from trimtab_models.errors import FoundryError
 
-TASKS: Final = {"digits": "lenet5", "keywords": "plain", "activity": "plain"}
+TASKS: Final = {"digits": "lenet5", "cifar10": "plain", "keywords": "plain", "activity": "plain"}
 """The variant that the ten methods start from, by task."""
 RUNS: Final = 1000
 PROCESSOR: Final = Processor("cpu:0", "cpu", (0,), 1)

@@ -47,6 +47,9 @@ def _build(
     builder = Builder(known, file, splits, staged, _cache(known, file, splits), progress)
     previous = read_manifest(folder) if (folder / MANIFEST).exists() else None
     kept = {variant.name: variant for variant in previous.variants} if previous and only else {}
+    for needed in (known.reference, known.last_resort):
+        if only and needed not in (*only, *kept):
+            raise FoundryError(f"no family is without {needed!r}, and it was not built before: build it, too")
     variants = []
     for variant in known.variants:
         if not only or variant.name in only:
