@@ -1,11 +1,11 @@
 """The families that ship are what their manifests say they are."""
 
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from trimtab.domain.accuracy import wilson_interval
 from trimtab.domain.family import Family, Variant
 from trimtab_models.datasets.samples import Samples
 from trimtab_models.exits import exit_staircase
@@ -105,11 +105,17 @@ def test_samples_are_balanced_and_in_official_order(family: Family) -> None:
 def test_accuracy_on_the_shipped_samples_agrees_with_the_manifest(task: str, variant: Variant) -> None:
     samples = samples_of(FAMILY[task])  # activity's are balanced, its test set is not
     logits = logits_of_exits(models(task, variant), samples)
-    tolerance = Z_99_9 * math.sqrt(variant.accuracy_frac * (1 - variant.accuracy_frac) / len(samples))
-    assert accuracy_frac(logits[-1], samples.labels) == pytest.approx(variant.accuracy_frac, abs=tolerance)
+    assert_near(accuracy_frac(logits[-1], samples.labels), variant.accuracy_frac, len(samples))
     for rule in variant.exit_rules:
         _, measured = exit_staircase(logits, samples.labels, rule.threshold)
-        assert measured == pytest.approx(rule.accuracy_frac, abs=tolerance * 1.5 + 0.02)
+        for one, whole in zip(measured, rule.accuracy_frac, strict=True):
+            assert_near(one, whole, len(samples))
+
+
+def assert_near(share: float, expected: float, count: int) -> None:
+    """Require that a share of ``count`` samples is what chance makes of the expected one, and no more."""
+    low, high = wilson_interval(share, count, Z_99_9)
+    assert low <= expected <= high
 
 
 @pytest.mark.parametrize(("task", "variant"), VARIANTS)
