@@ -18,21 +18,21 @@ TASKS = sorted(manifest.parent.name for manifest in FAMILIES.glob(f"*/{MANIFEST}
 SHIPPED_BYTES_LIMIT = 25_000_000
 Z_99_9 = 3.29
 """Standard errors that hold 99.9 % of a normal distribution."""
-GOALS = {"fashion": 0.925, "keywords": 0.985, "digits": 0.99, "activity": 0.9, "cifar10": 0.92}
+GOALS = {"fashion": 0.925, "keywords": 0.985, "digits": 0.99, "activity": 0.9, "cifar10": 0.92, "sounds": 0.8}
 """The least accuracy of a family's reference."""
 
 FAMILY = {task: read_manifest(FAMILIES / task) for task in TASKS}
 VARIANTS = [pytest.param(task, v, id=f"{task}-{v.name}") for task in TASKS for v in FAMILY[task].variants]
 
 
-UNSHIPPABLE = {"cifar10"}
-"""Their data's licence does not allow samples in the repository."""
+UNSHIPPED = {"cifar10", "sounds"}
+"""Families without samples: the licence of one's data does not allow any, the other's would take 1.6 MB."""
 
 
 def samples_of(family: Family) -> Samples:
-    if family.task in UNSHIPPABLE:
+    if family.task in UNSHIPPED:
         noise = np.random.default_rng(1).integers(0, 256, (30, *family.inputs[0].shape[1:]), np.uint8)
-        return Samples(noise, np.arange(30, dtype=np.uint8) % len(family.labels), np.arange(30))
+        return Samples(noise, np.arange(30, dtype=np.uint8) % len(family.labels), np.arange(30), 1 / 255)
     return read_samples(FAMILIES / family.task / family.samples, family.inputs[0].name)
 
 
@@ -86,8 +86,8 @@ def test_the_reference_reaches_its_goal(family: Family) -> None:
     assert family.variant(family.reference).accuracy_frac >= GOALS[family.task]
 
 
-def test_samples_ship_where_their_licence_allows(family: Family) -> None:
-    assert (FAMILIES / family.task / family.samples).exists() == (family.task not in UNSHIPPABLE)
+def test_samples_ship_where_they_can(family: Family) -> None:
+    assert (FAMILIES / family.task / family.samples).exists() == (family.task not in UNSHIPPED)
 
 
 def test_samples_are_balanced_and_in_official_order(family: Family) -> None:
@@ -100,7 +100,7 @@ def test_samples_are_balanced_and_in_official_order(family: Family) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "variant"), [p for p in VARIANTS if p.values[0] not in ("activity", *UNSHIPPABLE)]
+    ("task", "variant"), [p for p in VARIANTS if p.values[0] not in ("activity", *UNSHIPPED)]
 )
 def test_accuracy_on_the_shipped_samples_agrees_with_the_manifest(task: str, variant: Variant) -> None:
     samples = samples_of(FAMILY[task])  # activity's are balanced, its test set is not
