@@ -32,6 +32,10 @@ def test_the_wheel_holds_all_of_it(wheel: Path) -> None:
         "trimtab/_shipped/policies/balanced.yaml",
         "trimtab/_shipped/policies/policy.schema.json",
         "trimtab/_shipped/families/fashion/manifest.json",
+        "trimtab_sim/_shipped/devices/oriole.yaml",
+        "trimtab_sim/_shipped/catalogues/published_variants.csv",
+        "trimtab_sim/scenario/scenario.schema.json",
+        "trimtab_sim/sweep/sweep.schema.json",
     ):
         assert name in files, name
     top = {name.split("/")[0] for name in files if not name.split("/")[0].endswith(".dist-info")}

@@ -205,10 +205,10 @@ def _whole_characters(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
-def parse_document(text: str, file: str) -> tuple[Node, tuple[Problem, ...]]:
+def parse_document(text: str, file: str, kind: str = "policy") -> tuple[Node, tuple[Problem, ...]]:
     """Return the one document in ``text`` and the problems that did not keep it from being read.
 
-    Raise ``PolicyError`` when it is not YAML, exceeds a limit, or is empty.
+    Raise ``PolicyError`` when it is not YAML, exceeds a limit, or is empty; ``kind`` says what it should be.
     """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise PolicyError([Problem(file, 0, 0, "", f"too large; at most {MAX_BYTES // 1024} KiB")])
@@ -218,12 +218,12 @@ def parse_document(text: str, file: str) -> tuple[Node, tuple[Problem, ...]]:
         if isinstance(event, yaml.DocumentStartEvent):
             mark = _mark(event)
             if root is not None:
-                message = "a second document; one file is one policy"
+                message = f"a second document; one file is one {kind}"
                 problem = Problem(file, mark.line, mark.column, "", message)
                 raise PolicyError([*composer.problems, problem])
             root = composer.node(next(composer.events), ())
     if root is None or (root.scalar is None and root.items is None and root.entries is None):
-        raise PolicyError([*composer.problems, Problem(file, 1, 1, "", "the policy is empty")])
+        raise PolicyError([*composer.problems, Problem(file, 1, 1, "", f"the {kind} is empty")])
     return root, tuple(composer.problems)
 
 

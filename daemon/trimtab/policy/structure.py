@@ -31,11 +31,21 @@ def schema() -> dict[str, Any]:
 
 def structural_findings(data: object) -> list[Finding]:
     """Return what the schema has against ``data``: at most ``MAX_PROBLEMS``, without repetitions."""
+    return findings_of(_validator(), data)
+
+
+def findings_of(validator: Any, data: object) -> list[Finding]:
+    """Return what a validator made by ``validator_of`` has against ``data``, in words for its author."""
     if isinstance(data, dict) and "version" in data and not _is_known_version(data["version"]):
         message = f"this trimtab reads version 1, not {describe(data['version'])}"
         return [(("version",), False, message)]
-    found = (finding for error in _validator().iter_errors(data) for finding in _findings(error))
+    found = (finding for error in validator.iter_errors(data) for finding in _findings(error))
     return list(dict.fromkeys(islice(found, MAX_PROBLEMS)))
+
+
+def validator_of(schema: Mapping[str, Any]) -> Any:
+    """Return a validator; ``uniqueItems`` is replaced because the library's is quadratic."""
+    return extend(Draft202012Validator, {"uniqueItems": _unique})(schema)
 
 
 def describe(value: object) -> str:
@@ -70,8 +80,8 @@ def _is_known_version(version: object) -> bool:
 
 @lru_cache(maxsize=1)
 def _validator() -> Any:
-    """Return the validator; ``uniqueItems`` is replaced because the library's is quadratic."""
-    return extend(Draft202012Validator, {"uniqueItems": _unique})(schema())
+    """Return the validator of policies."""
+    return validator_of(schema())
 
 
 def _unique(_: object, wanted: bool, items: object, __: object) -> Iterator[ValidationError]:

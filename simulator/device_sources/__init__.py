@@ -1,0 +1,1 @@
+"""What ``make_devices.py`` makes device profiles of: facts, assumptions and the rules between them."""
