@@ -1,7 +1,7 @@
 """Reads a journal, also while a daemon writes it: sessions, entries, checkpoints, one request's story."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +70,9 @@ class JournalReader:
             " WHERE session = ? AND seq BETWEEN ? AND ? AND kind <> 2 ORDER BY seq",
             (session, from_seq, limit),
         )
-        return (self._entry(row) for row in rows)
+        with closing(rows):  # now, and not when somebody forgets the error of a bad row
+            for row in rows:
+                yield self._entry(row)
 
     def checkpoints(self, session: int) -> tuple[Checkpoint, ...]:
         """Return the checkpoints of a session, oldest first."""
@@ -79,6 +81,11 @@ class JournalReader:
     def latest_checkpoint_before(self, session: int, seq: int) -> Checkpoint | None:
         """Return the last checkpoint whose number is below ``seq``, or ``None``: begin from nothing."""
         found = self._checkpoints("session = ? AND seq < ? ORDER BY seq DESC LIMIT 1", (session, seq))
+        return found[0] if found else None
+
+    def first_checkpoint_after(self, session: int, seq: int) -> Checkpoint | None:
+        """Return the first checkpoint whose number is above ``seq``, or ``None``."""
+        found = self._checkpoints("session = ? AND seq > ? ORDER BY seq LIMIT 1", (session, seq))
         return found[0] if found else None
 
     def request_session(self, request_id: str) -> int | None:
@@ -137,7 +144,7 @@ class JournalReader:
     def _all(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         return list(self._rows(query, values))
 
-    def _rows(self, query: str, values: tuple[object, ...]) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, query: str, values: tuple[object, ...]) -> Generator[tuple[Any, ...], None, None]:
         try:
             with closing(self._connection.execute(query, values)) as cursor:
                 yield from cursor
