@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "daemon"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "models"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "simulator"))
 
-from trimtab_sim.device.profile_load import shipped_devices
+from trimtab_sim.device.profile_load import load_device, shipped_devices
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 WANTED: Final = 1.8
@@ -40,7 +40,7 @@ RUN: Final = "import sys; sys.path[:0] = {path!r}; from trimtab.cli.sweep import
 def write_sweep(folder: Path, devices: int, policies: int, minutes: float) -> Path:
     """Write scenario, policies and sweep; return the sweep's file."""
     scenario = {
-        "version": 1, "name": "short", "seed": 1, "duration": f"{round(minutes * 60)}s", "device": shipped_devices()[0],
+        "version": 1, "name": "short", "seed": 1, "duration": f"{round(minutes * 60)}s",
         "family": "fashion", "processors": ["cpu:0"], "policy": "balanced",
         "workload": [{"app": "camera", "latency_budget_ms": 100, "arrivals": {"regular": {"every": "1s"}}}],
     }  # fmt: skip
@@ -57,7 +57,11 @@ def write_sweep(folder: Path, devices: int, policies: int, minutes: float) -> Pa
         }
         for one in TRACES
     ]
-    vary = {"device": list(shipped_devices()[:devices]), "workload": workloads, "policy": names}
+    places = [
+        {"label": name, "set": {"device": name, "processors": [{"name": load_device(name).processors[0].name, "like": "cpu:0", "latency_factor": 2}]}}
+        for name in shipped_devices()[:devices]
+    ]  # fmt: skip
+    vary = {"place": places, "workload": workloads, "policy": names}
     (folder / "short.yaml").write_text(json.dumps(scenario))
     (folder / "sweep.yaml").write_text(json.dumps({"version": 1, "scenario": "short.yaml", "vary": vary}))
     return folder / "sweep.yaml"

@@ -94,6 +94,13 @@ def test_rows_tell_what_a_run_came_to(plan_file: Path, tmp_path: Path) -> None:
     assert "decision_us_p50" not in outcome.rows[0]
 
 
+def test_a_value_may_set_several_fields(plan_file: Path, tmp_path: Path) -> None:
+    both = "\n  place:\n    - { label: short, set: { duration: 5s, description: brief } }\n    - { label: long, set: { duration: 10s } }\n"
+    plan_file.write_text(SWEEP.replace("seeds: 2", "").rstrip() + both)
+    outcome = sweep(load_plan(plan_file), Here(), Store(tmp_path / "out"), quiet)
+    assert {(row["place"], round(row["simulated_s"])) for row in outcome.rows} >= {("short", 5), ("long", 10)}
+
+
 def test_processes_give_the_same_bytes(plan_file: Path, tmp_path: Path) -> None:
     plan = load_plan(plan_file)
     sweep(plan, Here(), Store(tmp_path / "here"), quiet)
@@ -180,6 +187,10 @@ def test_dask_gives_the_same_bytes(plan_file: Path, tmp_path: Path) -> None:
     [
         (SWEEP.replace("vary:", "varied:"), r"sweep.yaml:4:1: varied"),
         (SWEEP.replace("  policy:", "  polcy:"), r"sweep.yaml:8:3: vary.polcy: scenarios have no such field"),
+        (
+            SWEEP.replace("policy: [balanced, mine.yaml]", "place: [{ set: { devise: x } }]"),
+            r"sweep.yaml:8:\d+: vary.place\[0\].set.devise",
+        ),
         (SWEEP.replace("mine.yaml", "yours.yaml"), r"sweep.yaml:8:\d+: vary.policy: .*yours.yaml"),
         (SWEEP.replace("energy_j: 5", "energy: 5"), r"sweep.yaml:7:\d+: vary.battery\[1\]: .*energy"),
     ],

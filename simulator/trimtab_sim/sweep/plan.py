@@ -46,7 +46,11 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A sweep as its document says; ``values`` are those of each varied field, ``labels`` what to call them."""
+    """A sweep as its document says.
+
+    ``values`` has for each thing that varies what it takes: the fields of the scenario that change with their
+    values, of policies and strategies these themselves. ``labels`` says what to call each.
+    """
 
     name: str
     file: str
@@ -88,7 +92,7 @@ class Plan:
         document = dict(self.base)
         for name, at in chosen.items():
             values = self.values[name]
-            document[name] = list(values) if name in PER_RUN else values[at]
+            document.update({name: list(values)} if name in PER_RUN else values[at])
         return json.dumps(document, ensure_ascii=False)
 
 
@@ -117,21 +121,8 @@ def _problem(path: str | Path, root: Node, place: Place, message: str, at_key: b
 
 
 def _plan(path: Path, root: Node, data: dict[str, Any]) -> Plan:
-    known = sorted(set(scenario_schema()["properties"]) - {"version", "seed"})
-    strange = [name for name in data["vary"] if name not in known]
-    if strange:
-        raise ScenarioError(
-            [
-                _problem(
-                    path,
-                    root,
-                    ("vary", name),
-                    f"scenarios have no such field to vary{nearest(name, known)}",
-                    True,
-                )
-                for name in strange
-            ]
-        )
+    if problems := list(_strange(path, root, data["vary"])):
+        raise ScenarioError(problems)
     scenario = path.parent / Path(data["scenario"]).expanduser()
     try:
         base: Any = parse_document(read_policy_text(scenario), str(scenario), "scenario")[0].plain()
@@ -148,12 +139,32 @@ def _plan(path: Path, root: Node, data: dict[str, Any]) -> Plan:
         file=str(path),
         base=base,
         scenario=scenario,
-        values={name: tuple(_bare(value) for value in given) for name, given in values.items()},
+        values={name: tuple(_fields(name, value) for value in given) for name, given in values.items()},
         labels={name: _labels(given) for name, given in values.items()},
         seeds=tuple(range(first, first + data.get("seeds", 1))),
         bounds=data.get("bounds", False),
         digest=_digest([base, data["vary"]], scenario.parent),
     )
+
+
+def _strange(path: Path, root: Node, vary: Mapping[str, list[Any]]) -> Iterator[Problem]:
+    """Yield what no scenario has: fields that vary, and fields that a value sets."""
+    known = sorted(set(scenario_schema()["properties"]) - {"version", "seed"})
+    for name, values in vary.items():
+        places: list[Place] = [
+            ("vary", name, at, "set", key)
+            for at, one in enumerate(values)
+            if _is_set(one)
+            for key in one["set"]
+        ]
+        if name in PER_RUN or not all(_is_set(one) for one in values):
+            places = [("vary", name)]
+        for place in places:
+            key = str(place[-1])
+            if key not in known or (key in PER_RUN and len(place) > 2):
+                yield _problem(
+                    path, root, place, f"scenarios have no such field to vary{nearest(key, known)}", True
+                )
 
 
 def _try_each(plan: Plan, root: Node) -> None:
@@ -185,9 +196,16 @@ def _label(value: Any) -> str:
     return Path(value).name.split(".")[0] or str(value) if isinstance(value, str) else str(value or "")
 
 
-def _bare(value: Any) -> Any:
-    """Return a value without its label."""
-    return value["value"] if isinstance(value, dict) and set(value) == {"label", "value"} else value
+def _fields(name: str, value: Any) -> Any:
+    """Return the fields that a value sets; a policy's or strategy's value itself."""
+    bare = value["value"] if isinstance(value, dict) and set(value) == {"label", "value"} else value
+    if name in PER_RUN:
+        return bare
+    return value["set"] if _is_set(value) else {name: bare}
+
+
+def _is_set(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("set"), dict) and set(value) <= {"label", "set"}
 
 
 def _digest(document: Any, folder: Path) -> str:
