@@ -186,7 +186,7 @@ def test_families(run: Run, daemon: Any) -> None:
     assert told["profiles"]["profiles"]
     assert all(variant["artefact_bytes"] > 0 for variant in told["variants"])
     unknown = run("family", "show", "nothing")
-    assert (unknown.exit_code, "known: activity, digits, fashion" in unknown.output) == (1, True)
+    assert (unknown.exit_code, "known: activity, cifar10, digits, fashion" in unknown.output) == (1, True)
     absent = run("family", "build", "nothing")
     assert (absent.exit_code, "no such family definition" in absent.output) == (1, True)
 

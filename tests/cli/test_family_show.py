@@ -39,7 +39,7 @@ def run(*arguments: str) -> Result:
 def test_the_table(places: tuple[str, ...], fashion: Family) -> None:
     told = run("fashion", *places).output
     assert "10 000 test samples" in told
-    assert "94.02 (93.54-94.47)" in told  # Wilson's interval of 9402 right of 10,000
+    assert "94.00 (93.52-94.45)" in told  # Wilson's interval of 9400 right of 10,000
     assert "62 243 968" in told
     assert "t0.97" in told
     assert fashion.profiles is not None
@@ -63,7 +63,7 @@ def test_json_tells_fronts_by_processor(places: tuple[str, ...]) -> None:
         measured = [r["latency_ns"] for r in told["rows"] if r["processor"] == name]
         assert told["span_latency_ratio_of_all"][name] == pytest.approx(max(measured) / min(measured))
     (resnet,) = [v for v in told["variants"] if v["name"] == "resnet"]
-    assert resnet["accuracy_interval_frac"] == pytest.approx([0.9354, 0.9447], abs=1e-4)
+    assert resnet["accuracy_interval_frac"] == pytest.approx([0.9352, 0.9445], abs=1e-4)
     rules = {r["exit_rule"] for r in told["rows"] if r["variant"] == "resnet-exits"}
     assert rules == {"t0.70", "t0.90", "t0.97"}
 
