@@ -46,7 +46,7 @@ def blocks() -> Iterator[Block]:
 BLOCKS = list(blocks())
 PYTHON = [block for block in BLOCKS if block.language.startswith("python")]
 SHELL = [block for block in BLOCKS if block.language in ("bash", "console", "sh", "shell")]
-YAML = [block for block in BLOCKS if block.language.startswith("yaml")]
+YAML = [block for block in BLOCKS if block.language == "yaml"]
 
 
 def commands() -> Iterator[tuple[str, str]]:
