@@ -1,10 +1,12 @@
-"""``trimtab policy``: check files, list what ships, look at and change what is in force."""
+"""``trimtab policy``: check, list, tune and compare policies; look at and change what is in force."""
 
 from typing import TYPE_CHECKING
 
 import click
 
 from trimtab.cli.output import address_option, fail, json_option, print_json, table, user_errors
+from trimtab.cli.policy_diff import diff
+from trimtab.cli.policy_tune import tune
 
 if TYPE_CHECKING:
     from trimtab.policy import Inventory
@@ -12,7 +14,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def policy() -> None:
-    """Check policies; see and set the one in force."""
+    """Check, tune and compare policies; see and set the one in force."""
+
+
+policy.add_command(diff)
+policy.add_command(tune)
 
 
 @policy.command()
