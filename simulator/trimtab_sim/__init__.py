@@ -7,14 +7,16 @@ from trimtab_sim.driver import DriverSettings, SimulatedDriver, World
 from trimtab_sim.hardware import HardwareInTheLoop, Samples
 from trimtab_sim.kernel import Kernel, TimeTravelError
 from trimtab_sim.record import JournalRecord, read_items
-from trimtab_sim.report import RunReport, Served
+from trimtab_sim.report import RunReport, Served, Watcher
 from trimtab_sim.runtime import ModelledRuntime, SimulatedRuntime
+from trimtab_sim.totals import Histogram, Totals
 
 __all__ = [
     "Arrival",
     "Battery",
     "DriverSettings",
     "HardwareInTheLoop",
+    "Histogram",
     "JournalRecord",
     "Kernel",
     "ModelledRuntime",
@@ -27,6 +29,8 @@ __all__ = [
     "StrategyRow",
     "Surroundings",
     "TimeTravelError",
+    "Totals",
+    "Watcher",
     "World",
     "compare",
     "poisson",

@@ -6,15 +6,17 @@ draws are taken out as they come, the level told moves in steps of a thousandth,
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from trimtab.domain.device import DeviceState
-from trimtab.domain.quantities import NS_PER_S, UJ_PER_J, energy_uj
+from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
 
 STEP_FRAC: Final = 0.001
 """The level told moves only when the true one is a whole step away from it, as the daemon's sensors do."""
 DAY_S: Final = 86_400
+SOURCES: Final = tuple([(what, "simulated") for what in ("battery", "battery_capacity", "charging")])
 
 
 class Device(Protocol):
@@ -95,8 +97,10 @@ class Battery:
     def draw(self, energy_uj: float, now_ns: int) -> None:
         """Take energy out; more than is left empties it."""
         self._pass_time(now_ns)
-        self._left_uj = max(0.0, self._left_uj - energy_uj)
-        self._note_empty(now_ns)
+        self._left_uj -= energy_uj
+        if self._left_uj <= 0.0:
+            self._left_uj = 0.0
+            self._note_empty(now_ns)
 
     def reading(self, now_ns: int) -> DeviceState:
         """Return the surroundings with the level as a fuel gauge would tell it, and capacity."""
@@ -105,15 +109,21 @@ class Battery:
             battery_frac=self._steady(self.level_frac(now_ns)),
             battery_capacity_j=self._capacity_uj / UJ_PER_J,
             charging=False,
-            sources=(("battery", "simulated"), ("battery_capacity", "simulated"), ("charging", "simulated")),
+            sources=SOURCES,
         )
 
     def _pass_time(self, now_ns: int) -> None:
-        spent_uj = energy_uj(self._background_mw, max(0, now_ns - self._seen_ns))
-        if 0.0 < self._left_uj <= spent_uj:
-            self._note_empty(self._seen_ns + round(self._left_uj / self._background_mw * 1e6), empty=True)
-        self._seen_ns = max(now_ns, self._seen_ns)
-        self._left_uj = max(0.0, self._left_uj - spent_uj)
+        passed_ns = now_ns - self._seen_ns
+        if passed_ns <= 0:
+            return
+        left_uj, spent_uj = self._left_uj, self._background_mw * passed_ns / 1e6
+        if left_uj > spent_uj:
+            self._left_uj = left_uj - spent_uj
+        else:
+            if left_uj > 0.0:
+                self._note_empty(self._seen_ns + round(left_uj / self._background_mw * 1e6), empty=True)
+            self._left_uj = 0.0
+        self._seen_ns = now_ns
 
     def _note_empty(self, at_ns: int, *, empty: bool = False) -> None:
         if self.empty_ns is None and (empty or self._left_uj == 0.0):

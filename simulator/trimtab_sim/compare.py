@@ -75,7 +75,7 @@ def compare(
         driver = SimulatedDriver(world, replace(policy, strategy=name), executes, condition, settings)
         try:
             ready_ns = driver.start()
-            moved = (replace(arrival, at_ns=ready_ns + arrival.at_ns) for arrival in arrivals)
+            moved = (Arrival(ready_ns + a.at_ns, a.request, a.sample) for a in arrivals)
             rows[name] = StrategyRow.of(driver.run(moved))
         finally:
             executes.close()

@@ -4,9 +4,12 @@ It makes no scheduling decision. What it does with each command, and when it rea
 what the daemon's engine does; only the clock, the device and (as wanted) the runtime are simulated.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
+from typing import Any, Final
+
+import msgspec
 
 from trimtab.core import commands as cm
 from trimtab.core import events as ev
@@ -22,10 +25,10 @@ from trimtab.domain.quantities import NS_PER_S
 from trimtab.ports import RuntimeFailure
 from trimtab.strategies import strategy_named
 from trimtab_sim.arrivals import Arrival
-from trimtab_sim.battery import Battery, Device, Plugged
-from trimtab_sim.kernel import Kernel
+from trimtab_sim.battery import Device, Plugged
+from trimtab_sim.kernel import Kernel, TimeTravelError
 from trimtab_sim.record import Record
-from trimtab_sim.report import RunReport, Served
+from trimtab_sim.report import RunReport, Served, Watcher
 from trimtab_sim.runtime import Run, SimulatedRuntime
 
 HEARTBEAT_NS: Final = 60 * NS_PER_S
@@ -59,29 +62,16 @@ class DriverSettings:
     checked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Timer:
-    number: int
+_all_but_the_time = attrgetter(*[one.name for one in fields(DeviceState) if one.name != "local_time_s"])
 
 
-@dataclass(frozen=True, slots=True)
-class _Sense:
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    event: ev.LoadFinished
-    energy_uj: float
-
-
-@dataclass(slots=True)
-class _Flight:
+class _Flight(msgspec.Struct):
     arrival: Arrival
     decision: Decision | None = None
 
 
-_Item = ev.Event | Arrival | _Timer | _Sense | _Loaded
+_Item = tuple[Callable[[Any], None], Any]
+"""What is due: who takes it, and what."""
 
 
 class SimulatedDriver:
@@ -96,14 +86,22 @@ class SimulatedDriver:
         settings: DriverSettings | None = None,
         *,
         record: Record | None = None,
+        watch: Watcher | None = None,
+        keep: bool = True,
     ) -> None:
-        """Wire the driver; ``record`` is told every event with its commands, as the daemon's journal is."""
+        """Wire the driver; ``record`` is told every event with its commands, as the daemon's journal is.
+
+        ``watch`` is told what happens. Without ``keep`` the report holds totals only, in memory that does not
+        grow with the run.
+        """
         self._world = world
         self._policy = policy
         self._runtime = runtime
         self._device = device or Plugged()
         self._settings = settings or DriverSettings()
         self._record = record
+        self._watch = watch
+        self._keep = keep
         self.kernel: Kernel[_Item] = Kernel(self._settings.start_ns)
         self.scheduler = Scheduler(strategy_named)
         self.report = RunReport(started_ns=self._settings.start_ns)
@@ -116,6 +114,15 @@ class SimulatedDriver:
         self._timer = 0
         self._timer_due = False
         self._sense = 0
+        self._carry_out: dict[type[cm.Command], Callable[[Any, int], None]] = {
+            cm.RunStage: self._run_stage,
+            cm.Decided: self._decided,
+            cm.Finish: self._finish,
+            cm.Load: self._load,
+            cm.Evict: self._evict,
+            cm.SetTimer: self._set_timer,
+            cm.Drained: self._drained,
+        }
         self._idle = False
         self._last_request_ns = 0
         self._read = DeviceState()
@@ -127,15 +134,16 @@ class SimulatedDriver:
         """Tell the scheduler what there is, let it load what it wants loaded, and return the time then."""
         world, now_ns = self._world, self.kernel.now_ns()
         self._read = self._device.reading(now_ns)
-        self._handle(ev.PolicyReplaced(self._policy))
-        self._handle(ev.ProcessorsFound(world.processors))
+        self._handle(ev.PolicyReplaced(self._policy), now_ns)
+        self._handle(ev.ProcessorsFound(world.processors), now_ns)
         self._tell_device(now_ns)
         for family in world.families:
-            self._handle(ev.FamilyAdded(replace(family, profiles=None)))
-            self._handle(ev.ProfilesReplaced(family.task, tuple(world.profiles.get(family.task, ()))))
+            self._handle(ev.FamilyAdded(replace(family, profiles=None)), now_ns)
+            self._handle(ev.ProfilesReplaced(family.task, tuple(world.profiles.get(family.task, ()))), now_ns)
         self._plan_reading(now_ns)
         while self._loading():
-            self._take(self.kernel.step())
+            take, item = self.kernel.step()
+            take(item)
         return self.kernel.now_ns()
 
     def run(
@@ -152,15 +160,17 @@ class SimulatedDriver:
         if not self.scheduler.state.processors:
             self.start()
         for at_ns, event in given:
-            self._push(at_ns, event, GIVEN)
+            self._push(at_ns, self._happen, event, GIVEN)
         self._arrivals = iter(arrivals)
         self._next_arrival()
         if until_ns is None:
-            while self._due or (self._flights and self._timer_due):
-                self._take(self.kernel.step())
+            step, flights = self.kernel.step, self._flights
+            while self._due or (flights and self._timer_due):
+                take, item = step()
+                take(item)
         else:
-            for item in self.kernel.run(until_ns):
-                self._take(item)
+            for take, item in self.kernel.run(until_ns):
+                take(item)
         return self._finish_report()
 
     def _finish_report(self) -> RunReport:
@@ -169,112 +179,126 @@ class SimulatedDriver:
         report.unfinished = len(self._flights)
         self._read = device.reading(report.ended_ns)
         self._note_level(report.ended_ns)
-        if isinstance(device, Battery):
-            report.battery_empty_ns = device.empty_ns
+        report.battery_empty_ns = getattr(device, "empty_ns", None)
         return report
 
     def _loading(self) -> bool:
         return any(r.holding is Holding.LOADING for r in self.scheduler.state.residences.values())
 
-    def _push(self, at_ns: int, item: _Item, priority: int) -> None:
-        self.kernel.push(at_ns, item, priority)
+    def _push(self, at_ns: int, take: Callable[[Any], None], item: object, priority: int) -> None:
+        """Let something happen that a run without an end waits for."""
+        try:
+            self.kernel.push(at_ns, (take, item), priority)
+        except TimeTravelError:
+            raise TimeTravelError(f"{item!r} is in the past of {self.kernel.now_ns()} ns") from None
         self._due += 1
 
     def _next_arrival(self) -> None:
         arrival = next(self._arrivals, None)
         if arrival is not None:
-            self._push(arrival.at_ns, arrival, ARRIVAL)
+            self._push(arrival.at_ns, self._arrive, arrival, ARRIVAL)
 
     # ---- the one place where events meet the scheduler -------------------------------------------------
 
-    def _take(self, item: _Item) -> None:
-        if isinstance(item, _Sense):
-            if item.number == self._sense:
-                self._read_sensors()
-            return
-        if isinstance(item, _Timer):
-            if item.number == self._timer:
-                self._timer_due = False
-                self._handle(ev.TimerFired())
-            return
-        self._due -= 1
-        if isinstance(item, Arrival):
-            self._arrive(item)
-        elif isinstance(item, _Loaded):
-            self._handle(item.event)
-            self.report.load_energy_uj += item.energy_uj
-            self._device.draw(item.energy_uj, self.kernel.now_ns())
-        else:
-            self._handle(item)
-
-    def _handle(self, event: ev.Event) -> None:
-        now_ns = self.kernel.now_ns()
+    def _handle(self, event: ev.Event, now_ns: int) -> None:
         commands = self.scheduler.handle(event, now_ns)
         if self._record is not None:
             self._record(now_ns, event, commands)
         for command in commands:
-            self._execute(command, now_ns)
-        if isinstance(event, ev.StageFinished):
-            self.report.run_energy_uj += event.energy_uj
-            self._device.draw(event.energy_uj, now_ns)
+            self._carry_out[type(command)](command, now_ns)
         if self._settings.checked:
             check(self.scheduler.state)
 
-    def _execute(self, command: cm.Command, now_ns: int) -> None:
-        match command:
-            case cm.RunStage():
-                self._run_stage(command, now_ns)
-            case cm.Decided():
-                self._flights[command.decision.request_id].decision = command.decision
-                self.report.decisions.append((now_ns, command.decision))
-            case cm.Finish():
-                self._finish(command, now_ns)
-            case cm.Load():
-                self._load(command, now_ns)
-            case cm.Evict():
-                self._evict(command, now_ns)
-            case cm.SetTimer():
-                self._timer += 1
-                self._timer_due = True
-                self.kernel.push(max(now_ns, command.at_ns), _Timer(self._timer), TIMER)
-            case cm.Drained():
-                self.report.drained = True
-            case _:
-                raise AssertionError(f"no way to carry out {command}")
+    def _happen(self, event: ev.Event) -> None:
+        self._due -= 1
+        self._handle(event, self.kernel.now_ns())
+
+    def _finish_stage(self, event: ev.StageFinished) -> None:
+        self._due -= 1
+        now_ns = self.kernel.now_ns()
+        self._handle(event, now_ns)
+        self.report.run_energy_uj += event.energy_uj
+        self._device.draw(event.energy_uj, now_ns)
+
+    def _finish_load(self, event: ev.LoadFinished) -> None:
+        self._due -= 1
+        now_ns = self.kernel.now_ns()
+        self._handle(event, now_ns)
+        self.report.load_energy_uj += event.energy_uj
+        self._device.draw(event.energy_uj, now_ns)
+
+    def _set_timer(self, command: cm.SetTimer, now_ns: int) -> None:
+        self._timer += 1
+        self._timer_due = True
+        self.kernel.push(max(now_ns, command.at_ns), (self._fire, self._timer), TIMER)
+
+    def _fire(self, timer: int) -> None:
+        """Tell that a timer is over, unless another one has replaced it."""
+        if timer == self._timer:
+            self._timer_due = False
+            self._handle(ev.TimerFired(), self.kernel.now_ns())
+
+    def _drained(self, _command: cm.Drained, _now_ns: int) -> None:
+        self.report.drained = True
 
     # ---- requests ------------------------------------------------------------------------------------
 
     def _arrive(self, arrival: Arrival) -> None:
+        self._due -= 1
         now_ns = self._last_request_ns = self.kernel.now_ns()
         self._next_arrival()
         if self._idle:
             self._idle = False
             self._read_at(now_ns)
-        self._flights[arrival.request.request_id] = _Flight(arrival)
-        self._handle(ev.RequestArrived(arrival.request))
+        request = arrival.request
+        self._flights[request.request_id] = _Flight(arrival)
+        self._handle(ev.RequestArrived(request), now_ns)
 
     def _finish(self, command: cm.Finish, now_ns: int) -> None:
         result = command.result
         flight = self._flights.pop(result.request_id)
-        correct = self._runtime.judge(flight.arrival, flight.decision, result)
-        self.report.served.append(Served(flight.arrival, now_ns, flight.decision, result, correct))
+        arrival, decision = flight.arrival, flight.decision
+        correct = self._runtime.judge(arrival, decision, result)
+        one = Served(arrival, now_ns, decision, result, correct)
+        self.report.note(one)
+        if self._keep:
+            self.report.served.append(one)
+        if self._watch is not None:
+            self._watch.served(one)
+
+    def _decided(self, command: cm.Decided, now_ns: int) -> None:
+        decision = command.decision
+        self._flights[decision.request_id].decision = decision
+        self.report.totals.decisions += 1
+        if self._keep:
+            self.report.decisions.append((now_ns, decision))
+        if self._watch is not None:
+            self._watch.decided(now_ns, decision)
 
     def _run_stage(self, command: cm.RunStage, now_ns: int) -> None:
-        flight = self._flights[command.request_id]
+        request_id, stage = command.request_id, command.stage
+        flight = self._flights[request_id]
         assert flight.decision is not None
-        run = Run(flight.arrival, flight.decision, self._processors[command.processor], command.stage)
+        run = Run(flight.arrival, flight.decision, self._processors[command.processor], stage)
         after_ns = now_ns + self._settings.dispatch_ns
-        event: ev.Event
         try:
             ran = self._runtime.run(run, now_ns)
         except RuntimeFailure as error:
-            event = ev.RunFailed(command.request_id, command.stage, str(error))
-        else:
-            after_ns += ran.run_ns
-            event = ev.StageFinished(
-                command.request_id, command.stage, ran.run_ns, ran.energy_uj, ran.confidence
+            self._push(after_ns, self._happen, ev.RunFailed(request_id, stage, str(error)), DONE)
+            return
+        event = ev.StageFinished(request_id, stage, ran.run_ns, ran.energy_uj, ran.confidence)
+        self._push(after_ns + ran.run_ns + ran.around_ns, self._finish_stage, event, DONE)
+        if self._watch is not None:
+            self._watch.started(
+                now_ns,
+                request_id,
+                task=command.task,
+                variant=command.variant,
+                processor=command.processor,
+                stage=stage,
+                run_ns=ran.run_ns,
+                energy_uj=ran.energy_uj,
             )
-        self._push(after_ns, event, DONE)
 
     # ---- loads and evictions: one after the other, as the daemon's loader thread does them -------------
 
@@ -284,19 +308,22 @@ class SimulatedDriver:
         try:
             loaded = self._runtime.load(command.task, command.variant, self._pools[command.pool], begin_ns)
         except RuntimeFailure as error:
-            self._push(begin_ns, ev.LoadFailed(*names, str(error)), DONE)
+            self._push(begin_ns, self._happen, ev.LoadFailed(*names, str(error)), DONE)
             return
         self.report.loads += 1
         self._loader_free_ns = begin_ns + loaded.load_ns
+        if self._watch is not None:
+            self._watch.loaded(begin_ns, *names, loaded.load_ns)
         event = ev.LoadFinished(*names, loaded.load_ns, loaded.resident_bytes, loaded.energy_uj)
-        self._push(self._loader_free_ns, _Loaded(event, loaded.energy_uj), DONE)
+        self._push(self._loader_free_ns, self._finish_load, event, DONE)
 
     def _evict(self, command: cm.Evict, now_ns: int) -> None:
         begin_ns = max(now_ns, self._loader_free_ns)
         taken_ns = self._runtime.evict(command.task, command.variant, command.pool, begin_ns)
         self.report.evictions += 1
         self._loader_free_ns = begin_ns + taken_ns
-        self._push(self._loader_free_ns, ev.EvictFinished(command.task, command.variant, command.pool), DONE)
+        event = ev.EvictFinished(command.task, command.variant, command.pool)
+        self._push(self._loader_free_ns, self._happen, event, DONE)
 
     # ---- the device: read at the daemon's rhythm ---------------------------------------------------------
 
@@ -308,11 +335,15 @@ class SimulatedDriver:
     def _read_at(self, at_ns: int) -> None:
         """Read the sensors at ``at_ns`` instead of when it was planned."""
         self._sense += 1
-        self.kernel.push(at_ns, _Sense(self._sense), SENSOR)
+        self.kernel.push(at_ns, (self._sensors_due, self._sense), SENSOR)
 
-    def _read_sensors(self) -> None:
-        now_ns, device = self.kernel.now_ns(), self._device.reading(self.kernel.now_ns())
-        changed = replace(device, local_time_s=0) != replace(self._read, local_time_s=0)
+    def _sensors_due(self, reading: int) -> None:
+        """Read the sensors, unless another reading was planned instead."""
+        if reading != self._sense:
+            return
+        now_ns = self.kernel.now_ns()
+        device, last = self._device.reading(now_ns), self._read
+        changed = _all_but_the_time(device) != _all_but_the_time(last)
         self._read = device
         if changed or now_ns - self._told_ns >= HEARTBEAT_NS:
             self._tell_device(now_ns)
@@ -321,8 +352,13 @@ class SimulatedDriver:
     def _tell_device(self, now_ns: int) -> None:
         self._told_ns = now_ns
         self._note_level(now_ns)
-        self._handle(ev.DeviceChanged(self._read))
+        if self._watch is not None:
+            self._watch.device(now_ns, self._read)
+        self._handle(ev.DeviceChanged(self._read), now_ns)
 
     def _note_level(self, now_ns: int) -> None:
-        if self._read.battery_frac is not None:
-            self.report.battery.append((now_ns, self._read.battery_frac))
+        level_frac = self._read.battery_frac
+        if level_frac is not None:
+            self.report.battery_end_frac = level_frac
+            if self._keep:
+                self.report.battery.append((now_ns, level_frac))

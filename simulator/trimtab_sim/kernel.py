@@ -41,8 +41,8 @@ class Kernel(Generic[T]):
         """Let ``item`` happen at ``at_ns``; raise ``TimeTravelError`` for a moment that has passed."""
         if at_ns < self._now_ns:
             raise TimeTravelError(f"{item!r} at {at_ns} ns is {self._now_ns - at_ns} ns in the past")
-        self._seq += 1
-        heappush(self._heap, (at_ns, priority, self._seq, item))
+        self._seq = seq = self._seq + 1
+        heappush(self._heap, (at_ns, priority, seq, item))
 
     def peek(self) -> int | None:
         """Return when the next item is due; ``None`` when there is none."""

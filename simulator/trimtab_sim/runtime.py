@@ -6,18 +6,20 @@ simulated time pass. A ``trimtab.ports.RuntimeFailure`` it raises becomes the ev
 
 import random
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from trimtab.domain.decision import Decision, Outcome, Result
 from trimtab.domain.family import ExitRule, Family, Profile
 from trimtab.domain.processor import Processor
+from trimtab.domain.record import Record
 from trimtab.ports import RuntimeFailure
 from trimtab_sim.arrivals import Arrival
 
+MASK: Final = (1 << 64) - 1
+_DONE = Outcome.DONE
 
-@dataclass(frozen=True, slots=True)
-class Loading:
+
+class Loading(Record, frozen=True):
     """What making a variant resident took."""
 
     load_ns: int
@@ -25,17 +27,19 @@ class Loading:
     energy_uj: float
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """What running one stage took, and the confidence (max softmax, 0..1) at its exit."""
+class Running(Record, frozen=True):
+    """What running one stage took, and the confidence (max softmax, 0..1) at its exit.
+
+    ``around_ns`` is what passed beyond the run until the scheduler was told: threads that wake, the event loop.
+    """
 
     run_ns: int
     energy_uj: float
     confidence: float
+    around_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Record, frozen=True):
     """One stage to run for an arrival, as its decision says."""
 
     arrival: Arrival
@@ -90,7 +94,7 @@ class ModelledRuntime:
     ) -> None:
         """Model these families with the profiles of each task; the same seed gives the same run."""
         self._rules = {
-            (family.task, variant.name, rule.name): rule
+            (family.task, variant.name, rule.name): (rule, _still_in(rule))
             for family in families
             for variant in family.variants
             for rule in variant.exit_rules
@@ -100,7 +104,8 @@ class ModelledRuntime:
             for task, some in profiles.items()
             for profile in some
         }
-        self._rng = random.Random(seed)  # noqa: S311  a simulation, not a secret
+        rng = random.Random(seed)  # noqa: S311  a simulation, not a secret
+        self._random, self._lognormal = rng.random, rng.lognormvariate
         self._seed = seed
         self._contention = contention
 
@@ -118,22 +123,28 @@ class ModelledRuntime:
 
     def run(self, run: Run, now_ns: int) -> Running:
         """Take the profile's stage with noise and contention, in proportion to the batch."""
-        task, batch = run.arrival.request.task, run.arrival.request.batch
-        profile = self._profile(task, run.decision.variant, run.processor.name)
-        factor = self._factor(profile, now_ns) * batch
-        run_ns = max(1, round(profile.stage_latency_ns[run.stage] * factor))
-        rule = self._rules[task, run.decision.variant, run.decision.exit_rule]
-        return Running(run_ns, profile.stage_energy_uj[run.stage] * factor, self._confidence(rule, run.stage))
+        request, decision, stage = run.arrival.request, run.decision, run.stage
+        profile = self._profile(request.task, decision.variant, run.processor.name)
+        factor = self._factor(profile, now_ns) * request.batch
+        run_ns = round(profile.stage_latency_ns[stage] * factor)
+        rule, still_in = self._rules[request.task, decision.variant, decision.exit_rule]
+        confidence = self._confidence(rule, stage, still_in[stage])
+        return Running(run_ns if run_ns > 1 else 1, profile.stage_energy_uj[stage] * factor, confidence)
 
     def judge(self, arrival: Arrival, decision: Decision | None, result: Result) -> bool | None:
         """Compare the sample's difficulty with the accuracy where it left."""
-        if result.outcome is not Outcome.DONE or decision is None:
+        if result.outcome is not _DONE or decision is None:
             return None
-        rule = self._rules[arrival.request.task, decision.variant, decision.exit_rule]
-        last = len(rule.share_frac) - 1
-        by_rule = result.exit_index == last or result.confidence >= rule.threshold
-        accuracy = rule.accuracy_frac[last if by_rule else result.exit_index]
+        accuracy = self.accuracy_frac(arrival.request.task, decision, result)
         return difficulty(self._seed, arrival.sample) < accuracy
+
+    def accuracy_frac(self, task: str, decision: Decision, result: Result) -> float:
+        """Return how likely an answer is right: by the rule, or by the exit where it was cut short."""
+        rule, _ = self._rules[task, decision.variant, decision.exit_rule]
+        last = len(rule.share_frac) - 1
+        if result.exit_index == last or result.confidence >= rule.threshold:
+            return rule.accuracy_frac[last]
+        return rule.accuracy_frac[result.exit_index]
 
     def close(self) -> None:
         """Hold nothing."""
@@ -145,22 +156,26 @@ class ModelledRuntime:
             raise RuntimeFailure(f"no profile of {task}/{variant} on {processor}") from None
 
     def _factor(self, profile: Profile, now_ns: int) -> float:
-        return self._rng.lognormvariate(0.0, profile.latency_spread) * self._contention(
-            profile.processor, now_ns
-        )
+        return self._lognormal(0.0, profile.latency_spread) * self._contention(profile.processor, now_ns)
 
-    def _confidence(self, rule: ExitRule, stage: int) -> float:
+    def _confidence(self, rule: ExitRule, stage: int, still_in: float) -> float:
         """Draw a confidence at or above the threshold with the probability of leaving here."""
-        left, draw = sum(rule.share_frac[stage:]), self._rng.random()
-        leaves = self._rng.random() * left < rule.share_frac[stage]
-        threshold = min(rule.threshold, 1.0)
-        return threshold + (1.0 - threshold) * draw if leaves else threshold * draw
+        draw, threshold = self._random(), rule.threshold
+        if threshold > 1.0:
+            threshold = 1.0
+        if self._random() * still_in < rule.share_frac[stage]:
+            return threshold + (1.0 - threshold) * draw
+        return threshold * draw
+
+
+def _still_in(rule: ExitRule) -> tuple[float, ...]:
+    """Return the share of samples that reach each exit."""
+    return tuple([sum(rule.share_frac[stage:]) for stage in range(len(rule.share_frac))])
 
 
 def difficulty(seed: int, sample: int) -> float:
     """Return a number uniform in 0..1 that depends on seed and sample alone (splitmix64)."""
-    mask = (1 << 64) - 1
-    x = (seed * 0xD1342543DE82EF95 + (sample + 1) * 0x9E3779B97F4A7C15) & mask
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & mask
+    x = (seed * 0xD1342543DE82EF95 + (sample + 1) * 0x9E3779B97F4A7C15) & MASK
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK
     return ((x ^ (x >> 31)) >> 11) / (1 << 53)

@@ -17,12 +17,12 @@ from trimtab.core.selection import (
     Situation,
     Table,
     broken_goals,
-    finish_ns,
     floor_exit,
     judge,
     ln_room_of,
     on_time_prob,
 )
+from trimtab.core.state import Estimate
 from trimtab.core.tables import confidence_z
 from trimtab.domain.decision import Candidate, Why
 from trimtab.domain.policy import Goal, Settings
@@ -66,10 +66,7 @@ def situation(
     mean: float = 0.0,
     **more: object,
 ) -> Situation:
-    lanes = tuple(
-        Lane(wait, wait, mean, 0.0004, 0.0001, is_full, 2.718281828459045**mean)
-        for wait, is_full in zip(waits, full, strict=True)
-    )
+    lanes = tuple(Lane(wait, wait, is_full) for wait, is_full in zip(waits, full, strict=True))
     batch = more.get("batch", 1)
     assert isinstance(batch, int)
     fields: dict[str, object] = {
@@ -79,7 +76,8 @@ def situation(
         "max_energy_uj": None,
         "min_z": confidence_z(0.95),
         "lanes": lanes,
-        "ln_room": tuple(ln_room_of(time_ns - x.wait_ns, x.mean + log(batch)) for x in lanes),
+        "estimates": (Estimate(mean, 0.0004, 0.0001),) * len(lanes),
+        "ln_room": tuple(ln_room_of(time_ns - x.wait_ns, mean + log(batch)) for x in lanes),
         "variant": "",
         "weight": 1.0,
         "give_up": ORDERS[0],
@@ -90,12 +88,13 @@ def situation(
 
 def table(entries: list[Entry], prefer: Prefer = Prefer.VALUE, *, spare: bool = False) -> Table:
     entries = sorted(entries, key=lambda e: e.ideal, reverse=True)
-    return Table(Settings(), (), tuple(entries), 0.0, 1.0, prefer, spare_cheapest=spare)
+    return Table(Settings(), (), tuple(entries), 0.0, 1.0, prefer=prefer, spare_cheapest=spare)
 
 
 def entry_of(one: Candidate, cost: float = 0.0, weight: float = 1.0) -> Entry:
     entry = Entry(one, LANES.index(one.processor), one.name)
-    entry.cost, entry.ideal = cost, weight * entry.top_accuracy - cost
+    entry.cost = cost
+    entry.ideal = entry.bound = weight * entry.top_accuracy - cost
     return entry
 
 
@@ -104,7 +103,7 @@ def entry_of(one: Candidate, cost: float = 0.0, weight: float = 1.0) -> Entry:
 
 def key(prefer: Prefer, entry: Entry, judged: Judged, at: Situation) -> tuple[float | str, ...]:
     """Return the written tie rule: preference, then energy, then latency, then name."""
-    energy, finish = entry.candidate.expected_energy_uj, finish_ns(entry, judged, at)
+    energy, finish = entry.candidate.expected_energy_uj, judged.finish_ns
     if prefer is Prefer.ENERGY:
         return (energy, -judged.value, finish, entry.candidate.name)
     if prefer is Prefer.LATENCY:
@@ -134,7 +133,7 @@ def exhaustive(one: Table, at: Situation) -> tuple[str, tuple[Goal, ...]] | None
                     return (c.expected_energy_uj, -j.value, c.name)
                 if last is Goal.ACCURACY:
                     return (-max(c.accuracy_frac), -j.value, c.expected_energy_uj, c.name)
-                return (-j.z, finish_ns(e, j, at), c.expected_energy_uj, c.name)
+                return (-j.z, j.finish_ns, c.expected_energy_uj, c.name)
 
             e, _, b = min(fitting, key=near)
             return e.name, b
@@ -165,6 +164,7 @@ def entries(draw: st.DrawFn) -> list[Entry]:
             entry.resident, entry.load_ns, entry.load_uj = False, 3 * MS, 300.0
             entry.load_cost = draw(few([0.0, 0.1]))
             entry.ready_ns = draw(few([-1, 2 * MS]))
+            entry.bound = entry.ideal - entry.load_cost
         made.append(entry)
     return made
 
@@ -198,7 +198,7 @@ def test_skips_nothing_that_could_win(some: list[Entry], at: Situation, prefer: 
 @given(entries(), situations)
 def test_no_entry_is_worth_more_than_its_ideal(some: list[Entry], at: Situation) -> None:
     for entry in some:
-        assert judge(entry, at).value <= entry.ideal
+        assert judge(entry, at).value <= entry.bound <= entry.ideal
         assert judge(entry, at, ignore_load=True).value <= entry.ideal
 
 

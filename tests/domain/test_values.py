@@ -12,6 +12,7 @@ from trimtab.domain.family import Dataset, ExitRule, Family, Stage, Variant
 from trimtab.domain.policy import Goal
 from trimtab.domain.processor import Processor
 from trimtab.domain.quantities import energy_uj
+from trimtab.domain.record import Record
 
 
 def stage(macs: int, activation: int) -> Stage:
@@ -35,7 +36,10 @@ def test_values_are_frozen_and_slotted(module: ModuleType) -> None:
     found = [v for v in vars(module).values() if inspect.isclass(v) and dataclasses.is_dataclass(v)]
     assert found
     for value in found:
-        assert value.__dataclass_params__.frozen, value  # type: ignore[attr-defined]
+        frozen = (
+            value.__struct_config__.frozen if issubclass(value, Record) else value.__dataclass_params__.frozen  # type: ignore[attr-defined]
+        )
+        assert frozen, value
         assert "__slots__" in vars(value), value
 
 

@@ -9,9 +9,10 @@ from trimtab.core.commands import Command, Decided, Finish
 from trimtab.core.holdings import Holdings
 from trimtab.core.lifecycle import ENDINGS, IllegalEventError, move
 from trimtab.core.prices import note_arrival
-from trimtab.core.queueing import LATE_CLASS, class_of, late_count
-from trimtab.core.selection import Choice, Situation, Table
+from trimtab.core.queueing import LATE_CLASS, class_of, late_count, leave_queue
+from trimtab.core.selection import Choice, Situation
 from trimtab.core.state import Demand, Holding, Live, Phase, State
+from trimtab.core.tables import TaskTable
 from trimtab.domain.decision import Cause, Outcome, Result, Verdict, Why
 from trimtab.domain.policy import Goal
 from trimtab.domain.request import Request
@@ -25,6 +26,9 @@ LATE_GRACE_NS = 250_000_000
 """A request whose deadline was given up is dropped once it is late by the larger of the two."""
 STANDING = (Why.NOT_PINNED, Why.VARIANT_DENIED, Why.PROCESSOR_DENIED, Why.UNHEALTHY, Why.NO_MEMORY)
 """Reasons that hold whatever the load and the battery."""
+
+_NEW, _QUEUED, _LOADING = Phase.NEW, Phase.QUEUED, Phase.LOADING
+_DONE, _RESIDENT, _DEADLINE = Outcome.DONE, Holding.RESIDENT, Goal.DEADLINE
 
 
 class Admission:
@@ -44,6 +48,10 @@ class Admission:
         self._holdings = holdings
         self._emit = emit
         self._explain = explain
+        self.queued: list[Live] = []
+        """Requests put into the queue since somebody last looked after their expiry."""
+        self.ready: Live | None = None
+        """A request that just came and can start at once: nobody waits, and its processor is free."""
 
     # ---- in ----------------------------------------------------------------------------------------
 
@@ -75,8 +83,12 @@ class Admission:
 
     def count(self, task: str, now_ns: int) -> None:
         """Count an arrival: it is demand, whatever becomes of it."""
-        self._state.arrivals += 1
-        note_arrival(self._state.demand.setdefault(task, Demand()), now_ns)
+        state = self._state
+        state.arrivals += 1
+        demand = state.demand.get(task)
+        if demand is None:
+            demand = state.demand[task] = Demand()
+        note_arrival(demand, now_ns)
 
     def arrive(self, event: ev.RequestArrived, now_ns: int) -> None:
         """Decide a request that just came in."""
@@ -84,17 +96,11 @@ class Admission:
         table = self._chooser.table(request.task, request.app, request.prefer, now_ns)
         budget_ns = request.latency_budget_ns
         budget_ns = table.settings.latency_budget_ns if budget_ns is None else budget_ns
+        deadline_ns = now_ns + budget_ns - event.elapsed_ns
         live = Live(
-            request=request,
-            seq=state.arrivals,
-            phase=Phase.NEW,
-            arrived_ns=now_ns,
-            deadline_ns=now_ns + budget_ns - event.elapsed_ns,
-            settings=table.settings,
-            rules=table.rules,
-            policy=state.policy.name,
-            queued_ns=now_ns,
+            request, state.arrivals, _NEW, now_ns, deadline_ns, table.settings, table.rules, state.policy.name
         )
+        live.queued_ns = now_ns
         self._decide_with(table, live, now_ns)
 
     # ---- deciding ----------------------------------------------------------------------------------
@@ -104,13 +110,13 @@ class Admission:
         live.candidate, live.given_up = None, ()
         self._decide_with(self._chooser.table_for(live, now_ns), live, now_ns)
 
-    def _decide_with(self, table: Table, live: Live, now_ns: int) -> None:
+    def _decide_with(self, table: TaskTable, live: Live, now_ns: int) -> None:
         live.attempts += 1
         at = self._chooser.situation(live, table, now_ns)
         choice = self._choose_with_room(live, table, at, now_ns)
         if choice is None:
             self._reject_for(live, table, at, now_ns)
-        elif Goal.DEADLINE in choice.given_up and late_count(self._state) >= self._state.policy.queue_limit:
+        elif _DEADLINE in choice.given_up and late_count(self._state) >= self._state.policy.queue_limit:
             self._holdings.release(live, now_ns)
             self._end(live, Outcome.REJECTED, Cause.OVERLOAD, "overload: too many late requests wait", now_ns)
         else:
@@ -121,7 +127,7 @@ class Admission:
             if wish is not None:
                 self._holdings.wish(live.request.task, *wish, now_ns)
 
-    def _choose_with_room(self, live: Live, table: Table, at: Situation, now_ns: int) -> Choice | None:
+    def _choose_with_room(self, live: Live, table: TaskTable, at: Situation, now_ns: int) -> Choice | None:
         """Ask the strategy until its choice can also be held in memory."""
         choice = self._chooser.strategy.choose(table, at)
         while choice is not None and not self._holdings.claim(live, choice.entry, now_ns):
@@ -131,12 +137,12 @@ class Admission:
             choice = self._chooser.strategy.choose(table, at)
         return choice
 
-    def _record(self, live: Live, table: Table, at: Situation, choice: Choice) -> None:
-        live.decision = self._chooser.decision(live, table, at, choice)
+    def _record(self, live: Live, table: TaskTable, at: Situation, choice: Choice) -> None:
+        decision = live.decision = self._chooser.decision(live, table, at, choice)
         told: tuple[Verdict, ...] = self._chooser.explain(table, at, choice) if self._explain else ()
-        self._emit(Decided(live.decision, told))
+        self._emit(Decided(decision, told))
 
-    def _reject_for(self, live: Live, table: Table, at: Situation, now_ns: int) -> None:
+    def _reject_for(self, live: Live, table: TaskTable, at: Situation, now_ns: int) -> None:
         """Reject a request that no candidate can serve, telling how many fail for which reason.
 
         One that was being served fails with the error that ended the attempt before.
@@ -161,20 +167,36 @@ class Admission:
 
     def _queue(self, live: Live, choice: Choice, now_ns: int) -> None:
         state = self._state
-        late = Goal.DEADLINE in choice.given_up
+        request, deadline_ns = live.request, live.deadline_ns
+        late = _DEADLINE in choice.given_up
         live.candidate, live.given_up = choice.entry.candidate, choice.given_up
-        live.rank = (LATE_CLASS if late else class_of(live.request.priority), live.deadline_ns, live.seq)
+        rank = live.rank = (LATE_CLASS if late else class_of(request.priority), deadline_ns, live.seq)
         live.queued_ns = now_ns
-        budget_ns = live.deadline_ns - live.arrived_ns
-        live.expires_ns = live.deadline_ns + (max(LATE_BUDGETS * budget_ns, LATE_GRACE_NS) if late else 0)
-        resident = state.residences[live.residence].holding is Holding.RESIDENT
-        move(live, Phase.QUEUED if resident else Phase.LOADING)
-        state.live[live.request.request_id] = live
-        insort(state.queue, (*live.rank, live.request.request_id))
+        live.expires_ns = deadline_ns
+        if late:
+            live.expires_ns += max(LATE_BUDGETS * (deadline_ns - live.arrived_ns), LATE_GRACE_NS)
+        resident = state.residences[live.residence].holding is _RESIDENT
+        move(live, _QUEUED if resident else _LOADING)
+        state.live[request.request_id] = live
+        if resident and live.attempts == 1 and not state.queue and self._may_start(live, now_ns):
+            self.ready = live
+        else:
+            insort(state.queue, (*rank, request.request_id))
+            self.queued.append(live)
+
+    def _may_start(self, live: Live, now_ns: int) -> bool:
+        assert live.candidate is not None
+        sharing = self._chooser.catalogue.sharing
+        return live.expires_ns > now_ns and sharing.is_free(live.candidate.processor, self._state.running)
+
+    def take_ready(self) -> Live | None:
+        """Return the request that can start at once, if there is one, and forget it."""
+        live, self.ready = self.ready, None
+        return live
 
     def withdraw(self, live: Live, now_ns: int) -> None:
         """Take a request out of the queue and end its claims, so that it can be decided again."""
-        self._state.queue.remove((*live.rank, live.request.request_id))
+        leave_queue(self._state, live)
         self._holdings.release(live, now_ns)
 
     def decide_again(self, live: Live, error: str, now_ns: int) -> None:
@@ -200,7 +222,8 @@ class Admission:
     ) -> None:
         """End a request whose run is over."""
         result = _result(live, outcome, cause, reason, now_ns, confidence)
-        self.forget(live, now_ns)
+        self._holdings.release(live, now_ns)
+        del self._state.live[live.request.request_id]
         self._emit(Finish(result))
 
     def answer_abandoned(self, live: Live, now_ns: int) -> None:
@@ -235,21 +258,21 @@ def _result(
 ) -> Result:
     """Return how a request ends; raise ``AssertionError`` for an outcome its phase does not allow."""
     assert outcome in ENDINGS[live.phase], f"{live.phase.value} cannot end as {outcome.value}"
-    candidate, done = live.candidate, outcome is Outcome.DONE
-    began_ns = live.started_ns or now_ns
+    candidate, done = live.candidate, outcome is _DONE
+    queue_ns = (live.started_ns or now_ns) - live.arrived_ns - live.load_ns
     return Result(
-        request_id=live.request.request_id,
-        outcome=outcome,
-        cause=cause,
-        reason=reason,
-        variant="" if candidate is None else candidate.variant,
-        processor="" if candidate is None else candidate.processor,
-        exit_index=live.stage if done else -1,
-        confidence=confidence,
-        queue_ns=max(0, began_ns - live.arrived_ns - live.load_ns),
-        load_ns=live.load_ns,
-        run_ns=live.run_ns,
-        energy_uj=live.energy_uj,
-        on_time=done and now_ns <= live.deadline_ns,
-        given_up=live.given_up,
+        live.request.request_id,
+        outcome,
+        cause,
+        reason,
+        "" if candidate is None else candidate.variant,
+        "" if candidate is None else candidate.processor,
+        live.stage if done else -1,
+        confidence,
+        queue_ns if queue_ns > 0 else 0,
+        live.load_ns,
+        live.run_ns,
+        live.energy_uj,
+        done and now_ns <= live.deadline_ns,
+        live.given_up,
     )

@@ -2,10 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable
-from math import inf, log
+from math import exp, inf, log, nan
 
-from trimtab.core.candidates import build_candidates
-from trimtab.core.early_exit import floor_of, give_up_order
+from trimtab.core.catalogue import Catalogue
 from trimtab.core.estimator import energy_factor
 from trimtab.core.explain import verdicts
 from trimtab.core.prices import (
@@ -15,34 +14,27 @@ from trimtab.core.prices import (
     energy_left_j,
     energy_price,
     horizon_left_s,
+    rate_per_s,
+    segments_of,
     spare_uj,
 )
-from trimtab.core.queueing import class_of, resources, survey
+from trimtab.core.queueing import lanes_of, rooms_of
+from trimtab.core.residency import kept_bytes
 from trimtab.core.selection import (
+    BY_VALUE,
     Choice,
     Entry,
     Situation,
     Strategy,
     Table,
-    finish_ns,
     judge,
-    ln_room_of,
     may_be_in_time,
     preference,
+    reason,
 )
 from trimtab.core.state import Holding, Live, State
-from trimtab.core.tables import (
-    Terms,
-    blank_entries,
-    build_table,
-    confidence_z,
-    rate_of,
-    rule_names,
-    rules_for,
-    terms_of,
-)
+from trimtab.core.tables import TaskTable, Terms, rule_names, rules_for, terms_of
 from trimtab.domain.decision import Candidate, Decision, Verdict, Why
-from trimtab.domain.family import Family, Profile
 from trimtab.domain.policy import Policy, Settings
 from trimtab.domain.quantities import UJ_PER_J
 from trimtab.domain.request import Prefer
@@ -50,45 +42,48 @@ from trimtab.domain.settings import settle
 
 MAX_TABLES = 256
 """Tables kept at once: tasks times apps times preferences. All go when there would be more."""
+FREE = Clearing(0.0, 1.0)
+"""Energy without a price."""
+NEVER_ROUNDED = (nan, 0.0)
+
+Offering = tuple[tuple[tuple[float, float], ...], tuple[tuple[float, float], ...]]
+"""A concave hull of (energy J, utility) and its segments."""
+
+_EVICTING = Holding.EVICTING
 
 
 class Chooser:
-    """Everything derived from the state that a decision needs, rebuilt only when the state changes."""
+    """Everything derived from the state that a decision needs, renewed only when the state changes.
+
+    Tables are kept and renewed in place: ``_states`` counts the changes of the device's state, ``_prices``
+    those and the changes of the energy price, and a table tells the counts it was last renewed at.
+    """
 
     def __init__(self, state: State, strategy_named: Callable[[str], Strategy]) -> None:
         """Serve ``state`` with the strategy its policy names."""
         self._state = state
         self._strategy_named = strategy_named
         self.strategy = strategy_named(state.policy.strategy)
-        self.candidates: dict[str, tuple[Candidate, ...]] = {}
-        self.owned: dict[str, tuple[str, ...]] = {}
-        self.resource_count = 0
-        self._blanks: dict[str, tuple[Entry, ...]] = {}
+        self.catalogue = Catalogue(state)
+        self._states = self._prices = 0
         self._terms: dict[tuple[str, tuple[int, ...]], Terms] = {}
-        self._hulls: dict[
-            tuple[str, tuple[int, ...], tuple[float, ...]], tuple[tuple[float, float], ...]
-        ] = {}
-        self._shared: dict[tuple[str, tuple[int, ...], Prefer], Table] = {}
-        self._tables: dict[tuple[str, str, Prefer], Table] = {}
-        self.rebuild()
+        self._hulls: dict[tuple[str, tuple[int, ...], tuple[tuple[str, float], ...]], Offering] = {}
+        self._rounded: dict[str, tuple[float, float]] = {}
+        self._shared: dict[tuple[str, tuple[int, ...], Prefer], TaskTable] = {}
+        self._tables: dict[tuple[str, str, Prefer], tuple[TaskTable, int]] = {}
+
+    @property
+    def candidates(self) -> dict[str, tuple[Candidate, ...]]:
+        """Return all candidates by task."""
+        return self.catalogue.candidates
 
     # ---- what is derived, and when it is dropped ---------------------------------------------------
 
-    def rebuild(self) -> None:
-        """Derive processors' resources and all candidates again."""
-        state = self._state
-        self.owned = {name: resources(p) for name, p in state.processors.items()}
-        self.resource_count = len({r: True for owned in self.owned.values() for r in owned})
-        self.candidates = {
-            task: self.candidates_of(family, state.profiles.get(task, ()))
-            for task, family in state.families.items()
-        }
-        self._blanks = {task: blank_entries(state, task, found) for task, found in self.candidates.items()}
+    def renew_catalogue(self) -> None:
+        """Derive all candidates again, and with them everything else."""
+        self.catalogue.renew()
+        self._rounded.clear()
         self.forget_policy()
-
-    def candidates_of(self, family: Family, profiles: tuple[Profile, ...]) -> tuple[Candidate, ...]:
-        """Return a family's candidates on this device; raise ``ValueError`` where figures do not match."""
-        return build_candidates(family, profiles, tuple(self._state.processors.values()))
 
     def use_strategy(self, policy: Policy) -> None:
         """Take over the strategy a policy names; raise ``ValueError`` for an unknown one."""
@@ -98,51 +93,69 @@ class Chooser:
         """Drop what the policy or the catalogue decides: settings, demand curves and all tables."""
         self._terms.clear()
         self._hulls.clear()
+        self._shared.clear()
         self.forget()
 
     def forget(self) -> None:
-        """Drop all tables: the device, residency or prices changed."""
-        self._shared.clear()
+        """Use no table before it is renewed: the device or residency changed."""
+        self._states += 1
+        self.forget_prices()
+
+    def forget_prices(self) -> None:
+        """Use no table before prices in it are renewed."""
+        self._prices += 1
         self._tables.clear()
 
     # ---- tables ------------------------------------------------------------------------------------
 
-    def table(self, task: str, app: str, prefer: Prefer, now_ns: int) -> Table:
+    def table(self, task: str, app: str, prefer: Prefer, now_ns: int) -> TaskTable:
         """Return the table for a task, app and preference; apps to which the same rules apply share one."""
-        table = self._tables.get((task, app, prefer))
-        if table is None or now_ns >= table.stale_at_ns:
-            table = self._shared_table(task, rules_for(self._state, task, app, now_ns), prefer, now_ns)
-            if len(self._tables) >= MAX_TABLES:
-                self._tables.clear()
-            self._tables[task, app, prefer] = table
+        found = self._tables.get((task, app, prefer))
+        if found is not None and now_ns < found[1]:
+            return found[0]
+        table = self._shared_table(task, rules_for(self._state, task, app, now_ns), prefer, now_ns)
+        if len(self._tables) >= MAX_TABLES:
+            self._tables.clear()
+        self._tables[task, app, prefer] = table, table.stale_at_ns
         return table
 
-    def table_for(self, live: Live, now_ns: int) -> Table:
+    def table_for(self, live: Live, now_ns: int) -> TaskTable:
         """Return the table for a request under the settings it was admitted with."""
         request = live.request
         table = self.table(request.task, request.app, request.prefer, now_ns)
         if live.settings is table.settings or live.settings == table.settings:
             return table
-        blanks = self._blanks[request.task]
-        terms = terms_of(live.settings, live.rules, blanks)
-        return build_table(self._state, blanks, terms, request.prefer, now_ns)
+        blanks = self.catalogue.blanks[request.task]
+        own = TaskTable(terms_of(live.settings, live.rules, blanks), blanks, request.prefer)
+        own.renew(self._state, now_ns, self._spare_bytes())
+        return own
 
-    def _shared_table(self, task: str, rules: tuple[int, ...], prefer: Prefer, now_ns: int) -> Table:
+    def _shared_table(self, task: str, rules: tuple[int, ...], prefer: Prefer, now_ns: int) -> TaskTable:
         table = self._shared.get((task, rules, prefer))
-        if table is None or now_ns >= table.stale_at_ns:
-            terms = self._terms_under(task, rules)
-            table = build_table(self._state, self._blanks[task], terms, prefer, now_ns)
+        if table is None:
+            table = TaskTable(self._terms_under(task, rules), self.catalogue.blanks[task], prefer)
             if len(self._shared) >= MAX_TABLES:
                 self._shared.clear()
             self._shared[task, rules, prefer] = table
+        stale = now_ns >= table.stale_at_ns
+        if stale or table.prices != self._prices:
+            if stale or table.marred or table.states != self._states:
+                table.renew(self._state, now_ns, self._spare_bytes())
+            else:
+                table.reprice(self._state, now_ns)
+            table.states, table.prices = self._states, self._prices
         return table
+
+    def _spare_bytes(self) -> int:
+        """Return what a variant not in memory may hold at most: the last resorts stay."""
+        return self._state.memory_limit_bytes - kept_bytes(self._state, self.catalogue.last_resorts)
 
     def _terms_under(self, task: str, rules: tuple[int, ...]) -> Terms:
         terms = self._terms.get((task, rules))
         if terms is None:
             policy = self._state.policy
             settings = settle(policy, task, rules)
-            terms = terms_of(settings, rule_names(policy, rules), self._blanks[task])
+            terms = terms_of(settings, rule_names(policy, rules), self.catalogue.blanks[task])
             if len(self._terms) >= MAX_TABLES:
                 self._terms.clear()
             self._terms[task, rules] = terms
@@ -155,114 +168,127 @@ class Chooser:
         state = self._state
         goal = state.policy.battery
         left_s = horizon_left_s(goal, state.device, state.device_at_ns, state.policy_since_ns, now_ns)
+        if left_s is None or state.device.charging:
+            return FREE
         left_j = energy_left_j(state.energy, state.device, goal.reserve_frac, now_ns)
-        if state.device.charging or left_j is None or left_s is None:
-            return Clearing(0.0, 1.0)
+        if left_j is None:
+            return FREE
         budget_j = left_j - state.energy.background_mw / 1e3 * left_s
         markets = [
-            Market(
-                rate_of(state, task, now_ns) * left_s, self._hull(task, rules_for(state, task, "", now_ns))
-            )
-            for task in state.demand
+            Market(rate_per_s(demand, now_ns) * left_s, *self._hull(task, rules_for(state, task, "", now_ns)))
+            for task, demand in state.demand.items()
         ]
         return energy_price(markets, budget_j)
 
-    def _hull(self, task: str, rules: tuple[int, ...]) -> tuple[tuple[float, float], ...]:
+    def _hull(self, task: str, rules: tuple[int, ...]) -> Offering:
         """Return what serving a task's requests can cost and bring under these rules.
 
         Only variants in memory count: the price is of what there is, and what else would pay at that price is
         loaded by its own account.
         """
-        factors = tuple([self._factor(entry) for entry in self._blanks[task]])
+        factors = self._factors(task)
         hull = self._hulls.get((task, rules, factors))
         if hull is None:
-            hull = self._hull_of(task, rules, factors)
+            hull = self._hull_of(task, rules, dict(factors))
             if len(self._hulls) >= MAX_TABLES:
                 self._hulls.clear()
             self._hulls[task, rules, factors] = hull
         return hull
 
-    def _factor(self, entry: Entry) -> float:
-        """Return by how much an entry's energy exceeds its profile, 0 when its variant is not in memory."""
-        state = self._state
-        residence = state.residences.get(entry.residence)
-        if residence is None or residence.holding is Holding.EVICTING:
-            return 0.0
-        return round(energy_factor(state.energy_biases.get(entry.residence), state.energy_ratio), 2)
+    def _factors(self, task: str) -> tuple[tuple[str, float], ...]:
+        """Return by how much each variant of a task in memory exceeds its profile's energy, to two digits."""
+        state, usual, found = self._state, -1.0, []
+        for key, residence in state.residences.items():
+            if residence.task != task or residence.holding is _EVICTING:
+                continue
+            bias = state.energy_biases.get(key)
+            if bias is not None:
+                mean, factor = self._rounded.get(key, NEVER_ROUNDED)
+                if mean != bias.mean:
+                    factor = round(exp(bias.mean), 2)
+                    self._rounded[key] = bias.mean, factor
+            else:
+                factor = usual = round(energy_factor(None, state.energy_ratio), 2) if usual < 0.0 else usual
+            if factor > 0.0:
+                found.append((key, factor))
+        return tuple(found)
 
-    def _hull_of(
-        self, task: str, rules: tuple[int, ...], factors: tuple[float, ...]
-    ) -> tuple[tuple[float, float], ...]:
+    def _hull_of(self, task: str, rules: tuple[int, ...], factors: dict[str, float]) -> Offering:
         terms = self._terms_under(task, rules)
-        there = zip(self._blanks[task], factors, strict=True)
-        allowed = [(e, factor) for e, factor in there if factor > 0.0 and e.name not in terms.denied]
-        return concave_hull(_offers(allowed, terms.settings))
+        blanks = [e for e in self.catalogue.blanks[task] if e.residence in factors]
+        allowed = [(e, factors[e.residence]) for e in blanks if e.name not in terms.denied]
+        hull = concave_hull(_offers(allowed, terms.settings))
+        return hull, segments_of(hull)
 
     # ---- decisions ---------------------------------------------------------------------------------
 
-    def situation(self, live: Live, table: Table, now_ns: int) -> Situation:
+    def situation(self, live: Live, table: TaskTable, now_ns: int) -> Situation:
         """Return what a request faces now."""
         state, settings, request = self._state, live.settings, live.request
-        rank = (class_of(request.priority), live.deadline_ns, live.seq)
-        limit_uj = request.max_energy_uj
+        batch, floor_frac, limit_uj = request.batch, request.min_accuracy_frac, request.max_energy_uj
         time_ns = live.deadline_ns - now_ns - int(state.overhead_ns)
-        ln_batch = 0.0 if request.batch == 1 else log(request.batch)
-        lanes = survey(state, self.owned, rank, now_ns)
+        ln_batch = 0.0 if batch == 1 else log(batch)
+        left_uj = spare_uj(state.energy, state.device, state.policy.battery.reserve_frac, now_ns)
+        if left_uj < table.worst_uj * batch + table.load_uj:
+            table.spare()
+        lanes = lanes_of(state, self.catalogue.sharing, live, now_ns)
+        estimates = self.catalogue.estimates
         return Situation(
-            now_ns=now_ns,
-            time_ns=time_ns,
-            floor_frac=floor_of(live),
-            max_energy_uj=settings.max_energy_uj if limit_uj is None else limit_uj,
-            min_z=confidence_z(settings.deadline_confidence),
-            lanes=lanes,
-            ln_room=tuple([ln_room_of(time_ns - lane.wait_ns, lane.mean + ln_batch) for lane in lanes]),
-            variant=request.variant,
-            weight=table.weight,
-            give_up=give_up_order(live),
-            batch=request.batch,
-            ln_batch=ln_batch,
-            spare_uj=spare_uj(state.energy, state.device, state.policy.battery.reserve_frac, now_ns),
+            now_ns,
+            time_ns,
+            settings.min_accuracy_frac if floor_frac is None else floor_frac,
+            settings.max_energy_uj if limit_uj is None else limit_uj,
+            table.min_z,
+            lanes,
+            estimates,
+            rooms_of(estimates, lanes, time_ns, ln_batch),
+            request.variant,
+            table.weight,
+            table.give_up,
+            batch,
+            ln_batch,
+            left_uj,
         )
 
     def decision(self, live: Live, table: Table, at: Situation, choice: Choice) -> Decision:
         """Return the record of a choice."""
-        entry, judged = choice.entry, choice.judged
+        request, entry, judged = live.request, choice.entry, choice.judged
         candidate = entry.candidate
-        latency_ns = int(finish_ns(entry, judged, at) + self._state.overhead_ns)
+        latency_ns = int(judged.finish_ns + self._state.overhead_ns)
         rival, why = self._rival(table, at, choice)
         return Decision(
-            request_id=live.request.request_id,
-            task=live.request.task,
-            variant=candidate.variant,
-            processor=candidate.processor,
-            exit_rule=candidate.exit_rule,
-            value=judged.value,
-            accuracy_frac=entry.top_accuracy,
-            on_time_prob=judged.on_time_prob,
-            wait_ns=at.lanes[entry.lane].wait_ns,
-            load_ns=judged.load_ns,
-            latency_ns=latency_ns,
-            energy_uj=entry.energy_uj * at.batch,
-            finish_ns=at.now_ns + latency_ns,
-            budget_ns=live.deadline_ns - live.arrived_ns,
-            energy_price_per_j=table.energy_price_per_j,
-            given_up=choice.given_up,
-            policy=live.policy,
-            rules=live.rules,
-            instead_of=rival,
-            instead_why=why,
+            request.request_id,
+            request.task,
+            candidate.variant,
+            candidate.processor,
+            candidate.exit_rule,
+            judged.value,
+            entry.top_accuracy,
+            judged.on_time_prob,
+            at.lanes[entry.lane].wait_ns,
+            judged.load_ns,
+            latency_ns,
+            entry.energy_uj * at.batch,
+            at.now_ns + latency_ns,
+            live.deadline_ns - live.arrived_ns,
+            table.energy_price_per_j,
+            choice.given_up,
+            live.policy,
+            live.rules,
+            rival,
+            why,
         )
 
     def _rival(self, table: Table, at: Situation, choice: Choice) -> tuple[str, Why | None]:
         rival = table.most_accurate
         if rival is None or rival.candidate.variant == choice.entry.candidate.variant:
             return "", None
-        why = judge(rival, at).why
+        why = reason(rival, at)
         return rival.name, Why.VALUE if why is Why.CHOSEN else why
 
     def count_reasons(self, table: Table, at: Situation) -> Counter[Why]:
         """Return how many candidates fail for which reason."""
-        return Counter([judge(entry, at).why for entry in table.entries])
+        return Counter([reason(entry, at) for entry in table.entries])
 
     def explain(self, table: Table, at: Situation, choice: Choice | None) -> tuple[Verdict, ...]:
         """Return every candidate's verdict."""
@@ -275,19 +301,21 @@ class Chooser:
         goal up, or when the caller prefers something else than value.
         """
         to_beat: tuple[float, ...] = (inf,)
-        by_value = table.prefer in (Prefer.VALUE, Prefer.ACCURACY)
+        by_value = table.prefer in BY_VALUE
         if choice is not None and not choice.given_up:
-            to_beat = preference(table.prefer, choice.entry, choice.judged, at)
+            to_beat = preference(table.prefer, choice.entry, choice.judged)
+        best, floor, batch, spare_uj = to_beat[0], at.floor_frac, at.batch, at.spare_uj
         for entry in table.cold:
-            if by_value and -entry.ideal >= to_beat[0]:
+            if by_value and -entry.ideal >= best:
                 return None
+            if entry.top_accuracy < floor or not may_be_in_time(entry, at):
+                continue
             if at.variant and entry.candidate.variant != at.variant:
                 continue
-            hopeless = entry.top_accuracy < at.floor_frac or not may_be_in_time(entry, at)
-            if hopeless or entry.worst_uj * at.batch + entry.load_uj > at.spare_uj:
+            if entry.worst_uj * batch + entry.load_uj > spare_uj:
                 continue
             judged = judge(entry, at, ignore_load=True)
-            if judged.why is Why.CHOSEN and preference(table.prefer, entry, judged, at) < to_beat:
+            if judged.why is Why.CHOSEN and preference(table.prefer, entry, judged) < to_beat:
                 return entry, judged.value + to_beat[0] if by_value else inf
         return None
 

@@ -3,7 +3,7 @@
 Fields come in the order of their class and dictionaries keep theirs, since the scheduler relies on it; sets
 have no order and must not occur.
 
-An item's type name is stored beside its body, so that a body holds nothing but the dataclass's fields.
+An item's type name is stored beside its body, so that a body holds nothing but the item's fields.
 Fields that are missing take their defaults (an older journal stays readable); unknown fields, wrong types
 and truncated bodies raise one error that names the type and the path inside it.
 """
@@ -27,8 +27,7 @@ class CodecError(Exception):
 
 
 def _walk(base: type[Any]) -> list[type[Any]]:
-    # dataclass(slots=True) makes a second class; the first, without __slots__, lingers until collected.
-    found = [cls for cls in base.__subclasses__() if "__slots__" in vars(cls)]
+    found: list[type[Any]] = base.__subclasses__()
     return found + [deeper for cls in found for deeper in _walk(cls)]
 
 

@@ -1,17 +1,14 @@
 """Everything the scheduler can ask of its driver, in the order in which it wants it done."""
 
-from dataclasses import dataclass
-
 from trimtab.domain.decision import Decision, Result, Verdict
+from trimtab.domain.record import Record
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Record, frozen=True):
     """Base of all commands; a driver executes each exactly once, in order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Load(Command):
+class Load(Command, frozen=True):
     """Make a variant resident in a pool, then report ``LoadFinished`` or ``LoadFailed``."""
 
     task: str
@@ -19,8 +16,7 @@ class Load(Command):
     pool: str
 
 
-@dataclass(frozen=True, slots=True)
-class Evict(Command):
+class Evict(Command, frozen=True):
     """Give a variant's memory back, then report ``EvictFinished``."""
 
     task: str
@@ -28,16 +24,14 @@ class Evict(Command):
     pool: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decided(Command):
+class Decided(Command, frozen=True):
     """Record a decision. ``verdicts`` is filled only by a scheduler that was asked to explain."""
 
     decision: Decision
     verdicts: tuple[Verdict, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RunStage(Command):
+class RunStage(Command, frozen=True):
     """Run one stage on a processor that is free, then report ``StageFinished`` or ``RunFailed``."""
 
     request_id: str
@@ -47,8 +41,7 @@ class RunStage(Command):
     stage: int
 
 
-@dataclass(frozen=True, slots=True)
-class Finish(Command):
+class Finish(Command, frozen=True):
     """Answer the caller: with the output of exit ``result.exit_index`` when done, else with the reason.
 
     ``verdicts`` say why no candidate could serve a rejected request; filled only when explaining.
@@ -58,13 +51,11 @@ class Finish(Command):
     verdicts: tuple[Verdict, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SetTimer(Command):
+class SetTimer(Command, frozen=True):
     """Report ``TimerFired`` at ``at_ns``; replaces the timer set before."""
 
     at_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Drained(Command):
+class Drained(Command, frozen=True):
     """Nothing is left to finish."""

@@ -50,7 +50,7 @@ class Conditions:
                 event, f"the last resort {family.last_resort!r} is no variant of the family"
             )
         try:
-            self._chooser.candidates_of(family, self._state.profiles.get(family.task, ()))
+            self._chooser.catalogue.candidates_of(family, self._state.profiles.get(family.task, ()))
         except ValueError as error:
             raise IllegalEventError(event, f"profiles and family do not match: {error}") from error
         self._state.families[family.task] = family
@@ -62,14 +62,14 @@ class Conditions:
         if family is None:
             raise IllegalEventError(event, f"there is no family for task {event.task!r}")
         try:
-            self._chooser.candidates_of(family, event.profiles)
+            self._chooser.catalogue.candidates_of(family, event.profiles)
         except ValueError as error:
             raise IllegalEventError(event, f"profiles and family do not match: {error}") from error
         self._state.profiles[event.task] = event.profiles
         self._catalogue_changed(now_ns)
 
     def _catalogue_changed(self, now_ns: int) -> None:
-        self._chooser.rebuild()
+        self._chooser.renew_catalogue()
         self.reprice(now_ns)
         self._holdings.load_last_resorts(now_ns)
 
@@ -99,18 +99,22 @@ class Conditions:
         """Solve for the energy price once enough requests came or enough time went by."""
         energy = self._state.energy
         fresh = self._state.arrivals - energy.priced_arrivals
-        due = fresh >= min(REPRICE_ARRIVALS, max(1, energy.priced_arrivals))
-        if due or now_ns - energy.priced_ns >= REPRICE_NS:
+        if (
+            fresh >= REPRICE_ARRIVALS
+            or fresh >= max(1, energy.priced_arrivals)
+            or now_ns - energy.priced_ns >= REPRICE_NS
+        ):
             self.reprice(now_ns)
 
     def reprice(self, now_ns: int) -> None:
         """Solve for the energy price; tables are dropped only when it moved."""
         energy, wishes = self._state.energy, self._state.wishes
-        faded = exp((energy.priced_ns - now_ns) / NS_PER_S / WISH_MEMORY_S)
-        for key in wishes:
-            wishes[key] *= faded
+        if wishes:
+            faded = exp((energy.priced_ns - now_ns) / NS_PER_S / WISH_MEMORY_S)
+            for key in wishes:
+                wishes[key] *= faded
         price = tilted_price(energy, self._chooser.solve_energy_price(now_ns))
         energy.priced_ns, energy.priced_arrivals = now_ns, self._state.arrivals
         if price != energy.price_per_j:
             energy.price_per_j = price
-            self._chooser.forget()
+            self._chooser.forget_prices()

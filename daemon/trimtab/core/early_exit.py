@@ -6,9 +6,9 @@ from trimtab.core.estimator import energy_factor, variance_at
 from trimtab.core.events import StageFinished
 from trimtab.core.selection import NEVER_Z, floor_exit
 from trimtab.core.state import Live, State
-from trimtab.core.tables import confidence_z, energy_price_in
+from trimtab.core.tables import confidence_z, energy_price_in, give_up_order
 from trimtab.domain.decision import Candidate
-from trimtab.domain.policy import Goal, WhenImpossible
+from trimtab.domain.policy import Goal
 from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
 
 
@@ -16,12 +16,6 @@ def floor_of(live: Live) -> float:
     """Return the accuracy floor of a request: its own, else its settings'."""
     floor = live.request.min_accuracy_frac
     return live.settings.min_accuracy_frac if floor is None else floor
-
-
-def give_up_order(live: Live) -> tuple[Goal, ...]:
-    """Return which goals of a request may be given up, first one first; none where impossible is rejected."""
-    settings = live.settings
-    return () if settings.when_impossible is WhenImpossible.REJECT else settings.give_up
 
 
 def still_in_time(state: State, live: Live, now_ns: int) -> bool:
@@ -48,7 +42,7 @@ def goes_on(state: State, live: Live, event: StageFinished, now_ns: int, *, adap
     short = candidate.accuracy_frac[stage] < floor_of(live)
     step_ns = candidate.latency_ns[stage + 1] - candidate.latency_ns[stage]
     if not _in_time(state, live, candidate, step_ns, now_ns):
-        return short and _rather_late(give_up_order(live))
+        return short and _rather_late(give_up_order(live.settings))
     return short or _worth_going_on(state, live, candidate, stage)
 
 

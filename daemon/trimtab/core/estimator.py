@@ -11,10 +11,13 @@ from trimtab.domain.quantities import NS_PER_S
 
 DRIFT_PER_S = 1e-3
 """Variance that one second without an observation adds: unused processors become uncertain."""
+DRIFT_PER_NS = DRIFT_PER_S / NS_PER_S
 MAX_VARIANCE = 0.25
+MIN_VARIANCE = 1e-5
 NOISE_GAIN = 0.05
 MIN_NOISE = 1e-4
 ENERGY_GAIN = 0.05
+ENERGY_KEPT = 1.0 - ENERGY_GAIN
 FAITH_RUNS = 3
 """So many runs the first expectation counts for."""
 MAX_ENERGY_STEP = 1.0
@@ -28,7 +31,7 @@ OPENING_STREAK = 3
 def variance_at(estimate: Estimate, now_ns: int) -> float:
     """Return the variance of the slow-down's mean, grown since the last observation."""
     idle_ns = now_ns - estimate.updated_ns
-    variance = estimate.variance + (DRIFT_PER_S / NS_PER_S * idle_ns if idle_ns > 0 else 0.0)
+    variance = estimate.variance + (DRIFT_PER_NS * idle_ns if idle_ns > 0 else 0.0)
     return variance if variance < MAX_VARIANCE else MAX_VARIANCE
 
 
@@ -58,20 +61,23 @@ def observe_energy(
     if bias is None:
         bias = biases[key] = EnergyBias(mean=log(energy_factor(None, ratio)))
     residual = log(measured_uj / profile_uj) - bias.mean
-    residual = min(MAX_ENERGY_STEP, max(-MAX_ENERGY_STEP, residual))
-    bias.mean += max(ENERGY_GAIN, 1.0 / (bias.runs + FAITH_RUNS)) * residual
+    if not -MAX_ENERGY_STEP <= residual <= MAX_ENERGY_STEP:
+        residual = MAX_ENERGY_STEP if residual > 0.0 else -MAX_ENERGY_STEP
+    gain = 1.0 / (bias.runs + FAITH_RUNS)
+    bias.mean += (gain if gain > ENERGY_GAIN else ENERGY_GAIN) * residual
     bias.runs += 1
-    keep = 1.0 - ENERGY_GAIN
-    ratio.taken_uj = keep * ratio.taken_uj + min(measured_uj, profile_uj * MAX_ENERGY_FACTOR)
-    ratio.profiled_uj = keep * ratio.profiled_uj + profile_uj
+    most_uj = profile_uj * MAX_ENERGY_FACTOR
+    ratio.taken_uj = ENERGY_KEPT * ratio.taken_uj + (measured_uj if measured_uj < most_uj else most_uj)
+    ratio.profiled_uj = ENERGY_KEPT * ratio.profiled_uj + profile_uj
 
 
 def observe(estimate: Estimate, profile_ns: int, measured_ns: int, now_ns: int) -> None:
     """Update the filter with one run. Accidents are clipped; a streak of them opens the filter."""
-    residual = log(max(1, measured_ns) / max(1, profile_ns)) - estimate.mean
+    ratio = (measured_ns if measured_ns > 1 else 1) / (profile_ns if profile_ns > 1 else 1)
+    residual = log(ratio) - estimate.mean
     variance = variance_at(estimate, now_ns)
     limit = OUTLIER_SIGMAS * sqrt(variance + estimate.noise)
-    if abs(residual) <= limit:
+    if -limit <= residual <= limit:
         estimate.streak = 0
     else:
         side = 1 if residual > 0 else -1
@@ -82,9 +88,11 @@ def observe(estimate: Estimate, profile_ns: int, measured_ns: int, now_ns: int) 
         else:
             residual = side * limit
     gain = variance / (variance + estimate.noise)
-    surprise = max(MIN_NOISE, residual * residual * (1.0 - gain))
+    surprise = residual * residual * (1.0 - gain)
+    if surprise < MIN_NOISE:
+        surprise = MIN_NOISE
     estimate.mean += gain * residual
-    estimate.variance = (1.0 - gain) * variance + 1e-5
+    estimate.variance = (1.0 - gain) * variance + MIN_VARIANCE
     estimate.noise += NOISE_GAIN * (surprise - estimate.noise)
     estimate.observations += 1
     estimate.updated_ns = now_ns

@@ -1,72 +1,62 @@
 """Everything that can happen to the scheduler. Times come beside the event, as ``now_ns``."""
 
-from dataclasses import dataclass
-
 from trimtab.domain.device import DeviceState
 from trimtab.domain.family import Family, Profile
 from trimtab.domain.policy import Policy
 from trimtab.domain.processor import Processor
+from trimtab.domain.record import Record
 from trimtab.domain.request import Request
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Record, frozen=True):
     """Base of all events; each has exactly one handler in the scheduler."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessorsFound(Event):
+class ProcessorsFound(Event, frozen=True):
     """The device has these processors, in the order that breaks ties."""
 
     processors: tuple[Processor, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FamilyAdded(Event):
+class FamilyAdded(Event, frozen=True):
     """A task can be served from now on (again: replaces the family of that task)."""
 
     family: Family
 
 
-@dataclass(frozen=True, slots=True)
-class ProfilesReplaced(Event):
+class ProfilesReplaced(Event, frozen=True):
     """These are the profiles of ``task`` on this device; they replace all earlier ones of that task."""
 
     task: str
     profiles: tuple[Profile, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyReplaced(Event):
+class PolicyReplaced(Event, frozen=True):
     """A validated policy takes effect for requests that arrive from now on."""
 
     policy: Policy
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceChanged(Event):
+class DeviceChanged(Event, frozen=True):
     """The sensors report a new state."""
 
     device: DeviceState
 
 
-@dataclass(frozen=True, slots=True)
-class RequestArrived(Event):
+class RequestArrived(Event, frozen=True):
     """An app asks for one inference. ``elapsed_ns`` of its budget was spent before it got here."""
 
     request: Request
     elapsed_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RequestCancelled(Event):
+class RequestCancelled(Event, frozen=True):
     """The caller went away."""
 
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class LoadFinished(Event):
+class LoadFinished(Event, frozen=True):
     """A variant is resident in a pool; figures are as measured."""
 
     task: str
@@ -77,8 +67,7 @@ class LoadFinished(Event):
     energy_uj: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class LoadFailed(Event):
+class LoadFailed(Event, frozen=True):
     """A variant could not be loaded."""
 
     task: str
@@ -87,8 +76,7 @@ class LoadFailed(Event):
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class EvictFinished(Event):
+class EvictFinished(Event, frozen=True):
     """A variant's memory was given back."""
 
     task: str
@@ -96,8 +84,7 @@ class EvictFinished(Event):
     pool: str
 
 
-@dataclass(frozen=True, slots=True)
-class StageFinished(Event):
+class StageFinished(Event, frozen=True):
     """A stage ran: measured time and energy, and the confidence (max softmax, 0..1) at its exit."""
 
     request_id: str
@@ -107,8 +94,7 @@ class StageFinished(Event):
     confidence: float
 
 
-@dataclass(frozen=True, slots=True)
-class RunFailed(Event):
+class RunFailed(Event, frozen=True):
     """A stage raised an error; ``fault`` is "request" when the input caused it, else "variant"."""
 
     request_id: str
@@ -117,16 +103,13 @@ class RunFailed(Event):
     fault: str = "variant"
 
 
-@dataclass(frozen=True, slots=True)
-class TimerFired(Event):
+class TimerFired(Event, frozen=True):
     """The time asked for by the last ``SetTimer`` has come."""
 
 
-@dataclass(frozen=True, slots=True)
-class DrainStarted(Event):
+class DrainStarted(Event, frozen=True):
     """Finish what was admitted, admit nothing new."""
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpointed(Event):
+class Checkpointed(Event, frozen=True):
     """The state is being written down: everything derived from it starts afresh, here and in a replay."""

@@ -3,18 +3,11 @@
 from collections.abc import Callable
 from math import ceil
 
+from trimtab.core.catalogue import Catalogue
 from trimtab.core.commands import Command, Evict, Load
-from trimtab.core.residency import (
-    COLD_NS,
-    last_resort,
-    memory_limit,
-    overflow,
-    resting,
-    room_for,
-    size_bytes,
-)
+from trimtab.core.residency import COLD_NS, memory_limit, overflow, resting, room_for, size_bytes, used_bytes
 from trimtab.core.selection import Entry
-from trimtab.core.state import Holding, Live, Residence, Rest, State, residence_key
+from trimtab.core.state import Holding, Live, Residence, Rest, State
 from trimtab.domain.quantities import NS_PER_S
 
 REST_NS = 30 * NS_PER_S
@@ -29,14 +22,22 @@ MAX_MISSED = 1e6
 class Holdings:
     """The variants in memory. Every change goes through here, so that bytes and users always add up."""
 
-    def __init__(self, state: State, emit: Callable[[Command], None], changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        state: State,
+        catalogue: Catalogue,
+        emit: Callable[[Command], None],
+        changed: Callable[[], None],
+    ) -> None:
         """Work on ``state``, send commands to ``emit`` and tell ``changed`` when a variant comes or goes."""
         self._state = state
+        self._catalogue = catalogue
         self._emit = emit
         self._changed = changed
         self._loose = False
         self._short = False
         self._moving = sum(r.holding is not Holding.RESIDENT for r in state.residences.values())
+        self._used_bytes = used_bytes(state)
 
     # ---- requests count on variants ----------------------------------------------------------------
 
@@ -54,8 +55,8 @@ class Holdings:
         assert residence.holding is not Holding.EVICTING, f"{entry.residence} was chosen while it leaves"
         residence.users += 1
         live.residence = entry.residence
-        live.committed_uj = ceil(entry.worst_uj * live.request.batch + entry.load_uj)
-        self._state.energy.committed_uj += live.committed_uj
+        live.committed_uj = committed_uj = ceil(entry.worst_uj * live.request.batch + entry.load_uj)
+        self._state.energy.committed_uj += committed_uj
         return True
 
     def release(self, live: Live, now_ns: int) -> None:
@@ -91,8 +92,9 @@ class Holdings:
         """Evict what no longer fits under the memory limit and is idle."""
         if self._loose:
             self._loose = False
-            for key in overflow(self._state):
-                self._evict(key)
+            if self._used_bytes > self._state.memory_limit_bytes:
+                for key in overflow(self._state, self._catalogue.last_resorts):
+                    self._evict(key)
 
     def wish(self, task: str, entry: Entry, missed: float, now_ns: int) -> None:
         """Note the value a request missed because a variant was not in memory; load it once that adds up.
@@ -103,7 +105,10 @@ class Holdings:
         state = self._state
         total = min(MAX_MISSED, state.wishes.get(entry.residence, 0.0) + missed)
         state.wishes[entry.residence] = total
-        room = room_for(state, entry.resident_bytes, unused_before_ns=now_ns - COLD_NS)
+        if total < entry.load_price:
+            return
+        protected = self._catalogue.last_resorts
+        room = room_for(state, protected, entry.resident_bytes, unused_before_ns=now_ns - COLD_NS)
         if room.fits and total >= entry.load_price + (EVICTION_PRICE if room.evict else 0.0):
             self._load(task, entry, now_ns)
 
@@ -118,21 +123,22 @@ class Holdings:
     def load_last_resorts(self, now_ns: int) -> None:
         """Load each task's last resort where it is not in memory; it has to stay whatever the limit."""
         state = self._state
-        for task in state.families:
-            profile = last_resort(state, task)
-            if profile is None:
-                continue
-            pool = state.processors[profile.processor].pool
-            key = residence_key(task, profile.variant, pool)
+        for key, one in self._catalogue.last_resorts.items():
             if key not in state.residences and not resting(state, key, now_ns):
-                held = size_bytes(state, key, profile.resident_bytes)
-                self._begin(task, profile.variant, pool, held, now_ns + profile.load_ns, now_ns)
+                held = size_bytes(state, key, one.resident_bytes)
+                self._begin(
+                    key,
+                    Residence(
+                        one.task, one.variant, one.pool, Holding.LOADING, held, now_ns + one.load_ns, now_ns
+                    ),
+                )
 
     def loaded(self, key: str, resident_bytes: int, now_ns: int) -> None:
         """Note that a load finished; what it really holds replaces the profile's figure."""
         residence = self._state.residences[key]
         residence.holding = Holding.RESIDENT
         self._moving -= 1
+        self._used_bytes += resident_bytes - residence.resident_bytes
         residence.resident_bytes = self._state.sizes[key] = resident_bytes
         residence.ready_ns = residence.last_used_ns = now_ns
         self._state.wishes.pop(key, None)
@@ -141,33 +147,37 @@ class Holdings:
 
     def gone(self, key: str) -> None:
         """Note that a variant is no longer in memory: it left, or it never came."""
-        del self._state.residences[key]
+        residence = self._state.residences.pop(key)
+        if residence.holding is not Holding.EVICTING:
+            self._used_bytes -= residence.resident_bytes
         self._moving -= 1
         self._changed()
 
     def _load(self, task: str, entry: Entry, now_ns: int) -> Residence | None:
         candidate = entry.candidate
-        room = room_for(self._state, entry.resident_bytes)
+        room = room_for(self._state, self._catalogue.last_resorts, entry.resident_bytes)
         if not room.fits:
             return None
         for key in room.evict:
             self._evict(key)
-        pool = self._state.processors[candidate.processor].pool
+        pool, held = self._state.processors[candidate.processor].pool, entry.resident_bytes
         ready_ns = now_ns + candidate.load_ns
-        return self._begin(task, candidate.variant, pool, entry.resident_bytes, ready_ns, now_ns)
+        residence = Residence(task, candidate.variant, pool, Holding.LOADING, held, ready_ns, now_ns)
+        return self._begin(entry.residence, residence)
 
-    def _begin(self, task: str, variant: str, pool: str, held: int, ready_ns: int, now_ns: int) -> Residence:
-        residence = Residence(task, variant, pool, Holding.LOADING, held, ready_ns, now_ns)
-        self._state.residences[residence_key(task, variant, pool)] = residence
+    def _begin(self, key: str, residence: Residence) -> Residence:
+        self._state.residences[key] = residence
+        self._used_bytes += residence.resident_bytes
         self._moving += 1
         self._loose = True
-        self._emit(Load(task, variant, pool))
+        self._emit(Load(residence.task, residence.variant, residence.pool))
         self._changed()
         return residence
 
     def _evict(self, key: str) -> None:
         residence = self._state.residences[key]
         residence.holding = Holding.EVICTING
+        self._used_bytes -= residence.resident_bytes
         self._moving += 1
         self._emit(Evict(residence.task, residence.variant, residence.pool))
         self._changed()

@@ -6,7 +6,6 @@ buys hull segments from the steepest down, and the slope of the segment it runs 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from math import exp, inf
 from typing import NamedTuple
@@ -25,12 +24,15 @@ TILT = 1e-3
 """How far, relative to the dual, the price in use stays from it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Market:
-    """One task's demand until the horizon, and what serves it: a concave hull of (energy J, utility) points."""
+class Market(NamedTuple):
+    """One task's demand until the horizon, and what serves it: a concave hull of (energy J, utility) points.
+
+    ``segments`` are the hull's own, as ``segments_of`` returns them, where somebody has kept them.
+    """
 
     requests: float
     hull: tuple[tuple[float, float], ...]
+    segments: tuple[tuple[float, float], ...] | None = None
 
 
 def note_arrival(demand: Demand, now_ns: int) -> None:
@@ -117,12 +119,11 @@ def energy_price(markets: Sequence[Market], budget_j: float) -> Clearing:
     Zero when the budget buys the best for everyone; the steepest slope when it cannot buy even the cheapest.
     """
     segments: list[tuple[float, float]] = []
-    for market in markets:
-        hull = market.hull
+    for requests, hull, known in markets:
         if hull:
-            budget_j -= market.requests * hull[0][0]
-        for (e0, u0), (e1, u1) in pairwise(hull):
-            segments.append(((u1 - u0) / (e1 - e0), market.requests * (e1 - e0)))
+            budget_j -= requests * hull[0][0]
+            wide = segments_of(hull) if known is None else known
+            segments += [(slope, requests * width_j) for slope, width_j in wide]
     segments.sort(reverse=True)
     if not segments:
         return Clearing(0.0, 1.0)
@@ -133,6 +134,11 @@ def energy_price(markets: Sequence[Market], budget_j: float) -> Clearing:
             return Clearing(slope, budget_j / cost_j)
         budget_j -= cost_j
     return Clearing(0.0, 1.0)
+
+
+def segments_of(hull: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Return slope (utility per joule) and width (J) between each two neighbours of a hull."""
+    return tuple([((u1 - u0) / (e1 - e0), e1 - e0) for (e0, u0), (e1, u1) in pairwise(hull)])
 
 
 def tilted_price(energy: Energy, clearing: Clearing) -> float:

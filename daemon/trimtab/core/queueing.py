@@ -1,18 +1,20 @@
 """The queue: earliest deadline first within a class, over processors that may share cores."""
 
 from bisect import bisect_left
-from math import exp
+from collections.abc import Iterable, Sequence
+from math import exp, log
 
-from trimtab.core.estimator import variance_at
-from trimtab.core.selection import Lane
-from trimtab.core.state import Live, Phase, State
+from trimtab.core.selection import IDLE, NO_ROOM, Lane
+from trimtab.core.state import Estimate, Live, Phase, State
 from trimtab.domain.processor import Processor
 
 LATE_CLASS = 1 << 20
 """The class of requests whose deadline was given up: served only when nobody else waits."""
 DEFAULT_CLASS = 1 << 10
 
-_Loading = tuple[int, int, tuple[str, ...]]
+_QUEUED, _LOADING = Phase.QUEUED, Phase.LOADING
+
+_Loading = tuple[int, int, tuple[int, ...]]
 """A queued request whose variant is loading: time until it is ready, its run, what it occupies."""
 
 
@@ -26,44 +28,83 @@ def resources(processor: Processor) -> tuple[str, ...]:
     return tuple(f"core:{c}" for c in processor.cores) or (processor.name,)
 
 
-def survey(
-    state: State, owned: dict[str, tuple[str, ...]], rank: tuple[int, int, int], now_ns: int
-) -> tuple[Lane, ...]:
-    """Return each processor as a request of this ``rank`` sees it: the wait behind what runs and is before it."""
-    factors = {name: exp(estimate.mean) for name, estimate in state.estimates.items()}
-    free = _occupied(state, owned, now_ns) if state.running else {}
-    counts: dict[str, int] = {}
-    cold = free
-    if state.queue:
-        counts, loading = _line_up(state, owned, rank, factors, free, now_ns)
-        cold = _behind(loading, free) if loading else free
-    limit, lanes = state.policy.queue_limit, []
-    for name, estimate in state.estimates.items():
-        wait_ns = _free_at(free, owned[name]) if free else 0
-        cold_ns = wait_ns if cold is free else _free_at(cold, owned[name])
-        full = bool(counts) and counts.get(name, 0) >= limit
-        variance = variance_at(estimate, now_ns)
-        lanes.append(Lane(wait_ns, cold_ns, estimate.mean, variance, estimate.noise, full, factors[name]))
-    return tuple(lanes)
+class Sharing:
+    """Which processors exclude each other: what each occupies, as numbers and as the bits of a mask.
+
+    ``owned`` tells by name what a processor occupies, ``mine`` the same by lane, ``masks`` as bits by name,
+    and ``mask`` is all there is. ``idle`` are the lanes when nothing runs.
+    """
+
+    __slots__ = ("count", "idle", "mask", "masks", "mine", "owned")
+
+    def __init__(self, processors: Iterable[Processor]) -> None:
+        """Give each processor and each thing that one occupies a number."""
+        numbers: dict[str, int] = {}
+        self.owned: dict[str, tuple[int, ...]] = {}
+        for processor in processors:
+            found = [numbers.setdefault(name, len(numbers)) for name in resources(processor)]
+            self.owned[processor.name] = tuple(found)
+        self.mine = tuple(self.owned.values())
+        self.count = len(numbers)
+        self.masks = {name: sum([1 << one for one in mine]) for name, mine in self.owned.items()}
+        self.mask = (1 << self.count) - 1
+        self.idle = [IDLE] * len(self.mine)
+
+    def is_free(self, processor: str, running: Iterable[str]) -> bool:
+        """Return whether a processor could start now, given those that are ``running``."""
+        taken = 0
+        for other in running:
+            taken |= self.masks[other]
+        return not taken & self.masks[processor]
 
 
-def _occupied(state: State, owned: dict[str, tuple[str, ...]], now_ns: int) -> dict[str, int]:
-    """Return when each busy resource is free. A run that is overdue is expected to take as long again."""
-    free: dict[str, int] = {}
+def lanes_of(state: State, sharing: Sharing, live: Live, now_ns: int) -> list[Lane]:
+    """Return each processor as a request sees it: the waits behind what runs and is queued before it."""
+    if not (state.running or state.queue):
+        return sharing.idle
+    free = _occupied(state, sharing, now_ns)
+    if not state.queue:
+        return [Lane(at_ns, at_ns, False) for at_ns in [_free_at(free, mine) for mine in sharing.mine]]
+    rank = (class_of(live.request.priority), live.deadline_ns, live.seq)
+    counts, loading = _line_up(state, sharing, rank, free, now_ns)
+    cold = _behind(loading, free) if loading else free
+    limit = state.policy.queue_limit
+    return [
+        Lane(_free_at(free, mine), _free_at(cold, mine), bool(counts) and counts.get(name, 0) >= limit)
+        for name, mine in sharing.owned.items()
+    ]
+
+
+def rooms_of(
+    estimates: Sequence[Estimate], lanes: Sequence[Lane], time_ns: int, ln_batch: float
+) -> list[float]:
+    """Return ``Situation.ln_room`` of a request that has ``time_ns`` left; ``ln_batch`` is ln of its batch."""
+    rooms = []
+    ln_time = log(time_ns) if time_ns > 0 else NO_ROOM
+    for estimate, (wait_ns, _, _) in zip(estimates, lanes):  # noqa: B905  one each
+        ln_room = ln_time
+        if wait_ns:
+            ln_room = log(time_ns - wait_ns) if time_ns > wait_ns else NO_ROOM
+        if ln_room != NO_ROOM:
+            ln_room -= estimate.mean + ln_batch
+            if ln_room < NO_ROOM:
+                ln_room = NO_ROOM
+        rooms.append(ln_room)
+    return rooms
+
+
+def _occupied(state: State, sharing: Sharing, now_ns: int) -> list[int]:
+    """Return when each resource is free. A run that is overdue is expected to take as long again."""
+    free = [0] * sharing.count
     for name, occupation in state.running.items():
         left_ns = abs(occupation.expected_end_ns - now_ns)
-        for resource in owned[name]:
+        for resource in sharing.owned[name]:
             free[resource] = left_ns
     return free
 
 
 def _line_up(
-    state: State,
-    owned: dict[str, tuple[str, ...]],
-    rank: tuple[int, int, int],
-    factors: dict[str, float],
-    free: dict[str, int],
-    now_ns: int,
+    state: State, sharing: Sharing, rank: tuple[int, int, int], free: list[int], now_ns: int
 ) -> tuple[dict[str, int], list[_Loading]]:
     """Move ``free`` behind what is queued before ``rank``; return the queue lengths and who is passed by.
 
@@ -71,9 +112,10 @@ def _line_up(
     """
     counts: dict[str, int] = {}
     loading: list[_Loading] = []
-    overhead_ns = state.overhead_ns
+    overhead_ns, lives, owned = state.overhead_ns, state.live, sharing.owned
+    factors = {name: exp(estimate.mean) for name, estimate in state.estimates.items()}
     for entry in state.queue:
-        live = state.live[entry[3]]
+        live = lives[entry[3]]
         candidate = live.candidate
         assert candidate is not None
         name = candidate.processor
@@ -83,8 +125,10 @@ def _line_up(
             continue
         mine = owned[name]
         run_ns = int(candidate.expected_latency_ns * live.request.batch * factors[name] + overhead_ns)
-        if live.phase is Phase.LOADING:
+        if live.phase is _LOADING:
             loading.append((state.residences[live.residence].ready_ns - now_ns, run_ns, mine))
+        elif len(mine) == 1:
+            free[mine[0]] += run_ns
         else:
             _take(free, mine, run_ns)
     passed = []
@@ -96,51 +140,58 @@ def _line_up(
     return counts, passed
 
 
-def _behind(loading: list[_Loading], free: dict[str, int]) -> dict[str, int]:
+def _behind(loading: list[_Loading], free: list[int]) -> list[int]:
     """Return when each resource is free for a request that lets these go first."""
-    cold = dict(free)
+    cold = free.copy()
     for ready_ns, run_ns, mine in loading:
         _take(cold, mine, run_ns, ready_ns)
     return cold
 
 
-def _take(free: dict[str, int], mine: tuple[str, ...], run_ns: int, ready_ns: int = 0) -> None:
+def _take(free: list[int], mine: tuple[int, ...], run_ns: int, ready_ns: int = 0) -> None:
     end_ns = _free_at(free, mine, ready_ns) + run_ns
     for resource in mine:
         free[resource] = end_ns
 
 
-def _free_at(free: dict[str, int], mine: tuple[str, ...], at_ns: int = 0) -> int:
+def _free_at(free: list[int], mine: tuple[int, ...], at_ns: int = 0) -> int:
     """Return when all of a processor's resources are free, ``at_ns`` at the earliest."""
     for resource in mine:
-        busy_ns = free.get(resource, 0)
-        if busy_ns > at_ns:
-            at_ns = busy_ns
+        if free[resource] > at_ns:
+            at_ns = free[resource]
     return at_ns
 
 
-def next_dispatchable(state: State, owned: dict[str, tuple[str, ...]], resource_count: int) -> Live | None:
+def next_dispatchable(state: State, sharing: Sharing) -> Live | None:
     """Return the first queued request, in queue order, whose processor is free.
 
     A request that waits for a busy core keeps its other cores from those behind it, so that a wide
     processor is never starved by narrow ones. One that waits for a load keeps nothing.
     """
-    if not state.queue:
-        return None
-    taken = {resource: True for name in state.running for resource in owned[name]}
+    taken, masks, everything = 0, sharing.masks, sharing.mask
+    for name in state.running:
+        taken |= masks[name]
     for entry in state.queue:
-        if len(taken) >= resource_count:
+        if taken == everything:
             return None
         live = state.live[entry[3]]
-        if live.phase is not Phase.QUEUED:
+        if live.phase is not _QUEUED:
             continue
         assert live.candidate is not None
-        mine = owned[live.candidate.processor]
-        if not any(resource in taken for resource in mine):
+        mine = masks[live.candidate.processor]
+        if not mine & taken:
             return live
-        for resource in mine:
-            taken[resource] = True
+        taken |= mine
     return None
+
+
+def leave_queue(state: State, live: Live) -> None:
+    """Take a request out of the queue; raise ``ValueError`` when it is not there."""
+    place = (*live.rank, live.request.request_id)
+    index = bisect_left(state.queue, place)
+    if index == len(state.queue) or state.queue[index] != place:
+        raise ValueError(f"{live.request.request_id} is not queued")
+    del state.queue[index]
 
 
 def late_count(state: State) -> int:

@@ -1,6 +1,6 @@
 """What is in memory: the budget, which variants must stay, and who leaves when room is needed."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from trimtab.core.state import Holding, Residence, State, residence_key
@@ -68,20 +68,13 @@ def size_bytes(state: State, key: str, profile_bytes: int) -> int:
     return state.sizes.get(key, profile_bytes)
 
 
-def protected_keys(state: State) -> dict[str, bool]:
-    """Return the residences that never leave: each task's last resort."""
-    return {last_resort_key(state, task): True for task in state.families}
+def kept_bytes(state: State, protected: Container[str]) -> int:
+    """Return what stays in memory whatever is asked for: ``protected``, which are the last resorts."""
+    return sum([r.resident_bytes for key, r in state.residences.items() if key in protected])
 
 
-def kept_bytes(state: State) -> int:
-    """Return what stays in memory whatever is asked for: the last resorts."""
-    kept = protected_keys(state)
-    return sum(r.resident_bytes for key, r in state.residences.items() if key in kept)
-
-
-def evictable(state: State) -> Iterator[tuple[str, Residence]]:
-    """Yield residences that may leave, least recently used first."""
-    protected = protected_keys(state)
+def evictable(state: State, protected: Container[str]) -> Iterator[tuple[str, Residence]]:
+    """Yield residences that may leave, least recently used first; last resorts are ``protected``."""
     idle = [
         (r.last_used_ns, key)
         for key, r in state.residences.items()
@@ -91,8 +84,10 @@ def evictable(state: State) -> Iterator[tuple[str, Residence]]:
         yield key, state.residences[key]
 
 
-def room_for(state: State, resident_bytes: int, *, unused_before_ns: int | None = None) -> Room:
-    """Return whether ``resident_bytes`` fit, evicting idle variants if need be.
+def room_for(
+    state: State, protected: Container[str], resident_bytes: int, *, unused_before_ns: int | None = None
+) -> Room:
+    """Return whether ``resident_bytes`` fit, evicting idle variants that are not ``protected`` if need be.
 
     With ``unused_before_ns`` only variants last used before that moment may leave.
     """
@@ -100,7 +95,7 @@ def room_for(state: State, resident_bytes: int, *, unused_before_ns: int | None 
     if missing <= 0:
         return Room(True)
     leaving: list[str] = []
-    for key, residence in evictable(state):
+    for key, residence in evictable(state, protected):
         if unused_before_ns is not None and residence.last_used_ns >= unused_before_ns:
             break
         leaving.append(key)
@@ -110,13 +105,13 @@ def room_for(state: State, resident_bytes: int, *, unused_before_ns: int | None 
     return Room(False)
 
 
-def overflow(state: State) -> list[str]:
-    """Return the residences to evict so that the limit holds again, as far as that is possible."""
+def overflow(state: State, protected: Container[str]) -> list[str]:
+    """Return the residences to evict so that the limit holds again, as far as ``protected`` ones permit."""
     excess = used_bytes(state) - state.memory_limit_bytes
     if excess <= 0:
         return []
     leaving: list[str] = []
-    for key, residence in evictable(state):
+    for key, residence in evictable(state, protected):
         if excess <= 0:
             break
         leaving.append(key)

@@ -19,6 +19,9 @@ MAX_OVERHEAD_NS = 20_000_000
 FAULTS = ("request", "variant")
 GOAL_ORDER = tuple(Goal)
 
+_RUNNING, _ABANDONED = Phase.RUNNING, Phase.ABANDONED
+_DONE, _NO_CAUSE = Outcome.DONE, Cause.NONE
+
 
 class Runs:
     """What processors and pools report, from the first stage of a request to its last."""
@@ -41,20 +44,20 @@ class Runs:
     # ---- stages ------------------------------------------------------------------------------------
 
     def start(self, live: Live, now_ns: int) -> None:
-        """Give a queued request its processor. It keeps its residence until its last stage has run."""
-        self._state.queue.remove((*live.rank, live.request.request_id))
-        move(live, Phase.RUNNING)
+        """Give a request its processor. It keeps its residence until its last stage has run."""
+        move(live, _RUNNING)
         self._holdings.started(live, now_ns)
         live.started_ns = now_ns
         self._run(live, 0, now_ns)
 
     def _run(self, live: Live, stage: int, now_ns: int) -> None:
         state, candidate, request = self._state, _candidate(live), live.request
+        request_id, processor = request.request_id, candidate.processor
         live.stage, live.dispatched_ns = stage, now_ns
-        factor = slowdown(state.estimates[candidate.processor]) * request.batch
+        factor = slowdown(state.estimates[processor]) * request.batch
         end_ns = now_ns + int(_stage_ns(candidate, stage) * factor + state.overhead_ns)
-        state.running[candidate.processor] = Occupation(request.request_id, now_ns, end_ns)
-        self._emit(RunStage(request.request_id, request.task, candidate.variant, candidate.processor, stage))
+        state.running[processor] = Occupation(request_id, now_ns, end_ns)
+        self._emit(RunStage(request_id, request.task, candidate.variant, processor, stage))
 
     def on_stage(self, event: ev.StageFinished, now_ns: int) -> None:
         """Take a stage's result: run the next one, or answer."""
@@ -65,18 +68,21 @@ class Runs:
         live.energy_uj += event.energy_uj
         del state.running[candidate.processor]
         self._holdings.worked(live.residence, now_ns)
-        if live.phase is Phase.ABANDONED:
+        if live.phase is _ABANDONED:
             self._admission.forget(live, now_ns)
-        elif goes_on(state, live, event, now_ns, adapts=self._chooser.strategy.adapts):
-            self._run(live, event.stage + 1, now_ns)
-        else:
+            return
+        if event.stage + 1 < len(candidate.latency_ns):
+            if goes_on(state, live, event, now_ns, adapts=self._chooser.strategy.adapts):
+                self._run(live, event.stage + 1, now_ns)
+                return
             _note_shortfall(live, candidate, event)
-            self._admission.end_run(live, Outcome.DONE, Cause.NONE, "", now_ns, event.confidence)
+        self._admission.end_run(live, _DONE, _NO_CAUSE, "", now_ns, event.confidence)
 
     def _running(self, event: ev.StageFinished | ev.RunFailed) -> Live:
         """Return the request an event of a run is about; raise when it is not running that stage."""
         live = self._state.live.get(event.request_id)
-        if live is None or live.phase not in (Phase.RUNNING, Phase.ABANDONED) or live.stage != event.stage:
+        known = live is not None and (live.phase is _RUNNING or live.phase is _ABANDONED)
+        if live is None or not known or live.stage != event.stage:
             raise IllegalEventError(event, "no such stage is running", live)
         return live
 
@@ -92,13 +98,16 @@ class Runs:
             biases, ratio = state.energy_biases, state.energy_ratio
             observe_energy(biases, live.residence, ratio, profile_uj, event.energy_uj)
             observe(estimate, _stage_ns(candidate, event.stage), event.run_ns, now_ns)
-        around_ns = min(MAX_OVERHEAD_NS, max(0, now_ns - live.dispatched_ns - event.run_ns))
+        around_ns = now_ns - live.dispatched_ns - event.run_ns
+        if not 0 <= around_ns <= MAX_OVERHEAD_NS:
+            around_ns = 0 if around_ns < 0 else MAX_OVERHEAD_NS
         state.overhead_ns += OVERHEAD_GAIN * (around_ns - state.overhead_ns)
         self._spend(event.energy_uj)
 
     def _spend(self, energy_uj: float) -> None:
-        self._state.energy.own_uj += energy_uj
-        self._state.energy.total_uj += energy_uj
+        energy = self._state.energy
+        energy.own_uj += energy_uj
+        energy.total_uj += energy_uj
 
     def on_run_failed(self, event: ev.RunFailed, now_ns: int) -> None:
         """Answer a request that cannot be processed, or let its variant rest and find another."""

@@ -23,12 +23,14 @@ from trimtab.core.conditions import Conditions
 from trimtab.core.early_exit import still_in_time
 from trimtab.core.holdings import Holdings
 from trimtab.core.lifecycle import IllegalEventError
-from trimtab.core.queueing import LATE_CLASS, next_dispatchable
+from trimtab.core.queueing import LATE_CLASS, leave_queue, next_dispatchable
 from trimtab.core.residency import resting
 from trimtab.core.runs import Runs
 from trimtab.core.selection import Strategy
 from trimtab.core.state import Live, Phase, State
 from trimtab.domain.decision import Cause, Outcome
+
+_WAITING = (Phase.QUEUED, Phase.LOADING)
 
 
 class Scheduler:
@@ -48,10 +50,11 @@ class Scheduler:
         self.state = State() if state is None else state
         self.chooser = Chooser(self.state, strategy_named)
         self._out: list[Command] = []
-        self._holdings = Holdings(self.state, self._emit, self.chooser.forget)
+        emit = self._out.append
+        self._holdings = Holdings(self.state, self.chooser.catalogue, emit, self.chooser.forget)
         self._conditions = Conditions(self.state, self.chooser, self._holdings)
-        self._admission = Admission(self.state, self.chooser, self._holdings, self._emit, explain)
-        self._runs = Runs(self.state, self.chooser, self._holdings, self._admission, self._emit)
+        self._admission = Admission(self.state, self.chooser, self._holdings, emit, explain)
+        self._runs = Runs(self.state, self.chooser, self._holdings, self._admission, emit)
         self._handlers: dict[type[ev.Event], Callable[..., None]] = {
             ev.ProcessorsFound: self._conditions.on_processors,
             ev.FamilyAdded: self._conditions.on_family,
@@ -78,13 +81,11 @@ class Scheduler:
         handler = self._handlers.get(type(event))
         if handler is None:
             raise IllegalEventError(event, "there is no handler for it")
-        self._out = []
+        out = self._out
+        out.clear()
         handler(event, now_ns)
         self._settle(now_ns)
-        return self._out
-
-    def _emit(self, command: Command) -> None:
-        self._out.append(command)
+        return out.copy()
 
     # ---- requests come and go ----------------------------------------------------------------------
 
@@ -92,7 +93,7 @@ class Scheduler:
         self._admission.check(event)
         refusal = self._admission.refusal(event.request)
         if refusal is not None:
-            self._emit(Finish(refusal))
+            self._out.append(Finish(refusal))
             return
         self._admission.count(event.request.task, now_ns)
         self._conditions.reprice_if_due(now_ns)
@@ -112,8 +113,10 @@ class Scheduler:
 
     def _settle(self, now_ns: int) -> None:
         """Start what can start, ask to be woken for the next expiry, and tell when a drain is over."""
-        state, chooser, admission = self.state, self.chooser, self._admission
-        while (live := next_dispatchable(state, chooser.owned, chooser.resource_count)) is not None:
+        state, admission, sharing = self.state, self._admission, self.chooser.catalogue.sharing
+        if (ready := admission.take_ready()) is not None:
+            self._runs.start(ready, now_ns)
+        while state.queue and (live := next_dispatchable(state, sharing)) is not None:
             if live.expires_ns <= now_ns:
                 reason = "expired before it could start"
                 admission.end_waiting(live, Outcome.EXPIRED, Cause.DEADLINE, reason, now_ns)
@@ -121,12 +124,14 @@ class Scheduler:
                 admission.withdraw(live, now_ns)
                 admission.decide(live, now_ns)
             else:
+                leave_queue(state, live)
                 self._runs.start(live, now_ns)
         self._holdings.shed()
-        self._set_timer()
+        if admission.queued or (state.queue and state.timer_ns is None):
+            self._set_timer()
         if state.draining and not state.drained and not state.live:
             state.drained = True
-            self._emit(Drained())
+            self._out.append(Drained())
 
     def _should_decide_again(self, live: Live, now_ns: int) -> bool:
         """Return whether a request about to start has lost what its decision was based on."""
@@ -148,14 +153,28 @@ class Scheduler:
         self._holdings.load_last_resorts(now_ns)
 
     def _set_timer(self) -> None:
-        """Ask for the earliest expiry of the queue, unless an earlier wake-up is already due."""
-        state = self.state
+        """Ask for the earliest expiry of the queue, unless an earlier wake-up is already due.
+
+        While one is due, only a request that came into the queue since can need an earlier one.
+        """
+        state, queued = self.state, self._admission.queued
         if not state.queue:
+            queued.clear()
             return
-        earliest_ns = min([state.live[entry[3]].expires_ns for entry in state.queue])
-        if state.timer_ns is None or earliest_ns < state.timer_ns:
+        if state.timer_ns is None:
+            due = [state.live[entry[3]].expires_ns for entry in state.queue]
+        else:
+            lives = state.live
+            due = [
+                live.expires_ns
+                for live in queued
+                if live.phase in _WAITING and lives.get(live.request.request_id) is live
+            ]
+        queued.clear()
+        earliest_ns = min(due, default=None)
+        if earliest_ns is not None and (state.timer_ns is None or earliest_ns < state.timer_ns):
             state.timer_ns = earliest_ns
-            self._emit(SetTimer(earliest_ns))
+            self._out.append(SetTimer(earliest_ns))
 
     def _on_drain(self, _event: ev.DrainStarted, _now_ns: int) -> None:
         self.state.draining = True

@@ -4,52 +4,60 @@ A ``Table`` holds what only changes with the device's state; a ``Situation`` wha
 Entries are sorted by the most they could be worth, so that a choice looks at a handful of them.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from math import erfc, inf, log, sqrt
+from collections.abc import Iterable, Sequence
+from math import erfc, exp, inf, log, sqrt
+from operator import attrgetter
 from typing import NamedTuple, Protocol
 
+from trimtab.core.estimator import DRIFT_PER_NS, MAX_VARIANCE
+from trimtab.core.state import Estimate
 from trimtab.domain.decision import Candidate, Why
 from trimtab.domain.policy import Goal, Settings
+from trimtab.domain.record import Record
 from trimtab.domain.request import Prefer
 
 SQRT_HALF = sqrt(0.5)
 SURE_Z = 4.0
 NEVER_Z = -inf
 """z of what cannot be in time at all: worse than any other."""
+DENIED = (Why.VARIANT_DENIED, Why.PROCESSOR_DENIED)
 NO_ROOM = -1.0
 """Stands for "no time left" where ln of a duration in ns is expected."""
 
+_CHOSEN, _DEADLINE = Why.CHOSEN, Why.DEADLINE
+BY_VALUE = (Prefer.VALUE, Prefer.ACCURACY)
+"""Callers that are served by net value."""
+
 
 class Lane(NamedTuple):
-    """One processor as a request sees it: time until it is free, its slow-down and how sure that is.
+    """How long one processor is busy for a request.
 
-    ``mean`` is ln of the slow-down and ``factor`` the slow-down, ``variance`` that of the mean, ``noise``
-    that of a single run. ``cold_wait_ns`` is the wait of a request that needs a load itself: those that
-    wait for theirs go first, while one that is ready passes them.
+    ``cold_wait_ns`` is the wait of a request that needs a load itself: those that wait for theirs go first,
+    while one that is ready passes them. ``full`` says that its queue is.
     """
 
     wait_ns: int
     cold_wait_ns: int
-    mean: float
-    variance: float
-    noise: float
     full: bool
-    factor: float
+
+
+IDLE = Lane(0, 0, full=False)
 
 
 class Entry:
     """A candidate with what the present device state makes of it.
 
     ``blocked`` is the reason it cannot serve whatever the request; ``load_ns`` the duration of a load not
-    yet begun and ``load_uj`` its energy; ``ready_ns`` when one that has begun should be over, else -1; ``cost`` the utility it pays for
-    energy, memory and latency; ``resident_bytes`` what it holds as far as is known; ``ideal`` its value when surely on time and already loaded; ``spared``
-    whether it may serve even when that could overdraw the battery's reserve.
+    yet begun and ``load_uj`` its energy; ``ready_ns`` when one that has begun should be over, else -1;
+    ``cost`` the utility it pays for energy, memory and latency, ``bytes_cost`` for memory alone,
+    ``load_cost`` for a load;
+    ``resident_bytes`` what it holds as far as is known; ``ideal`` its value when surely on time and already
+    loaded, ``bound`` the same less its load; ``spared`` whether it may serve even when that could overdraw the battery's reserve.
     """
 
-    __slots__ = ("blocked", "candidate", "cost", "detail", "energy_uj", "ideal", "lane", "latency_ns", "ln_latency",
-                 "load_cost", "load_ns", "load_price", "load_uj", "name", "noise", "ready_ns", "residence", "resident",
-                 "resident_bytes", "spared", "top_accuracy", "worst_uj")  # fmt: skip
+    __slots__ = ("blocked", "bound", "bytes_cost", "candidate", "cost", "detail", "energy_uj", "ideal", "lane", "latency_ns", "ln_first",
+                 "ln_latency", "load_cost", "load_ns", "load_price", "load_uj", "name", "noise", "ready_ns", "residence",
+                 "resident", "resident_bytes", "spared", "top_accuracy", "worst_uj")  # fmt: skip
 
     def __init__(self, candidate: Candidate, lane: int, residence: str) -> None:
         """Start from a candidate with no load, no cost and no block."""
@@ -61,38 +69,32 @@ class Entry:
         self.energy_uj = candidate.expected_energy_uj
         self.worst_uj = max(candidate.energy_uj)
         self.ln_latency = tuple([log(max(1, x)) for x in candidate.latency_ns])
+        self.ln_first = self.ln_latency[0]
         self.noise = candidate.latency_spread**2
         self.top_accuracy = max(candidate.accuracy_frac)
-        self._clear()
+        self.cost = 0.0
+        self.ideal = self.bound = 0.0
+        self.clear()
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Forget what the device's state made of the candidate."""
         self.blocked: Why | None = None
         self.detail = ""
         self.resident = True
         self.resident_bytes = self.candidate.resident_bytes
+        self.bytes_cost = 0.0
         self.load_ns = 0
         self.ready_ns = -1
         self.load_uj = 0.0
-        self.load_cost = 0.0
         self.load_price = 0.0
-        self.cost = 0.0
-        self.ideal = 0.0
+        self.load_cost = 0.0
         self.spared = False
 
-    def fresh(self) -> "Entry":
-        """Return a copy with no load, no cost and no block; what a candidate implies is not worked out again."""
+    def copy(self) -> "Entry":
+        """Return the same candidate's entry for another table; what it implies is not worked out again."""
         copy = Entry.__new__(Entry)
-        copy.candidate = self.candidate
-        copy.name = self.name
-        copy.lane = self.lane
-        copy.residence = self.residence
-        copy.latency_ns = self.latency_ns
-        copy.energy_uj = self.energy_uj
-        copy.worst_uj = self.worst_uj
-        copy.ln_latency = self.ln_latency
-        copy.noise = self.noise
-        copy.top_accuracy = self.top_accuracy
-        copy._clear()
+        for name in Entry.__slots__:
+            setattr(copy, name, getattr(self, name))
         return copy
 
     def load_left_ns(self, now_ns: int) -> int:
@@ -102,53 +104,106 @@ class Entry:
         return self.load_ns if self.ready_ns < 0 else abs(self.ready_ns - now_ns)
 
 
-@dataclass(slots=True)
-class Table:
-    """All entries of a task under one set of settings, most promising first.
+_ideal, _bound = attrgetter("ideal"), attrgetter("bound")
 
-    ``open`` are those nothing blocks, ``cold`` those of them whose load has not begun. Past
-    ``stale_at_ns`` a table no longer tells the device's state.
+
+class Table:
+    """All entries of a task under one set of settings.
+
+    ``ranked`` are those nothing blocks, by what they are worth at most with their load; ``cold`` those of
+    them whose load has not begun, by their ideal value. ``most_accurate`` is the best there is under these
+    settings, blocked or not. Past ``stale_at_ns`` a table no longer tells the device's state.
     """
 
-    settings: Settings
-    rules: tuple[str, ...]
-    entries: tuple[Entry, ...]
-    energy_price_per_j: float
-    weight: float
-    prefer: Prefer = Prefer.VALUE
-    stale_at_ns: int = 1 << 62
-    spare_cheapest: bool = False
-    open: tuple[Entry, ...] = ()
-    cold: tuple[Entry, ...] = ()
-    most_accurate: Entry | None = None
+    __slots__ = ("_all", "_cold", "_entries", "_open", "_spared", "_top", "cold", "energy_price_per_j",
+                 "most_accurate", "prefer", "ranked", "rules", "settings", "spare_cheapest", "stale_at_ns",
+                 "weight")  # fmt: skip
 
-    def __post_init__(self) -> None:
-        """Work out which entries are open."""
-        wanted = [e for e in self.entries if e.blocked not in (Why.VARIANT_DENIED, Why.PROCESSOR_DENIED)]
-        self.most_accurate = max(wanted, key=lambda e: (e.top_accuracy, e.ideal), default=None)
-        self._open()
+    def __init__(
+        self,
+        settings: Settings,
+        rules: tuple[str, ...],
+        entries: Iterable[Entry],
+        energy_price_per_j: float,
+        weight: float,
+        *,
+        prefer: Prefer = Prefer.VALUE,
+        spare_cheapest: bool = False,
+    ) -> None:
+        """Hold ``entries``, which are this table's own: equals stay in their order.
 
-    def _open(self) -> None:
-        """Collect what nothing blocks; with ``spare_cheapest`` the cheapest of it is spared by the reserve."""
-        self.open = tuple([e for e in self.entries if e.blocked is None])
-        self.cold = tuple([e for e in self.open if not e.resident and e.ready_ns < 0])
-        if self.spare_cheapest and self.open:
-            cheapest_uj = min([e.worst_uj + e.load_uj for e in self.open])
-            for entry in self.open:
+        With ``spare_cheapest`` the cheapest one that nothing blocks is spared by the battery's reserve.
+        """
+        self.settings = settings
+        self.rules = rules
+        self.energy_price_per_j = energy_price_per_j
+        self.weight = weight
+        self.prefer = prefer
+        self.stale_at_ns = 1 << 62
+        self.spare_cheapest = spare_cheapest
+        self._all = tuple(entries)
+        self._entries: tuple[Entry, ...] | None = None
+        self._spared = False
+        self.sift()
+        self.rank()
+        self.spare()
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Return all entries, most promising first."""
+        if self._entries is None:
+            self._entries = tuple(sorted(self._all, key=_ideal, reverse=True))
+        return self._entries
+
+    @property
+    def open(self) -> tuple[Entry, ...]:
+        """Return the entries that nothing blocks, most promising first."""
+        return tuple([e for e in self.entries if e.blocked is None])
+
+    def sift(self) -> None:
+        """Find what is open, cold and most accurate after something was blocked or memory changed."""
+        self._open = [e for e in self._all if e.blocked is None]
+        self._cold = [e for e in self._open if not e.resident and e.ready_ns < 0]
+        allowed = [e for e in self._all if e.blocked not in DENIED]
+        top = max([e.top_accuracy for e in allowed], default=0.0)
+        self._top = [e for e in allowed if e.top_accuracy == top]
+
+    def rank(self) -> None:
+        """Put everything into order after values changed."""
+        self._entries = None
+        self.ranked = sorted(self._open, key=_bound, reverse=True)
+        self.cold = sorted(self._cold, key=_ideal, reverse=True)
+        self.most_accurate = max(self._top, key=_ideal, default=None)
+        if self._spared:
+            self._spared = False
+            for entry in self._all:
+                entry.spared = False
+
+    def spare(self) -> None:
+        """Mark the cheapest open entries if the reserve spares them; called when that could matter."""
+        if self.spare_cheapest and not self._spared and self._open:
+            self._spared = True
+            cheapest_uj = min([e.worst_uj + e.load_uj for e in self._open])
+            for entry in self._open:
                 entry.spared = entry.worst_uj + entry.load_uj <= cheapest_uj
 
     def block(self, entries: Iterable[Entry], why: Why, detail: str) -> None:
         """Take entries out for a reason found only when one was to be used."""
         for entry in entries:
             entry.blocked, entry.detail = why, detail
-        self._open()
+        spared = self._spared
+        self.sift()
+        self.rank()
+        if spared:
+            self.spare()
 
 
-class Situation(NamedTuple):
+class Situation(Record, frozen=True):
     """One request at one moment. ``time_ns`` is what is left until the deadline, own overhead taken off.
 
-    ``ln_room`` is, per lane, ln of the time left once the lane is free, less its slow-down: a loaded
-    candidate whose ln(latency) is above it is more likely late than not. ``spare_uj`` is the energy that
+    ``lanes``, ``estimates`` and ``ln_room`` are one per processor: its waits, its slow-down, and ln of the time
+    left once it is free, less that slow-down: a loaded candidate whose ln(latency) is above it is more likely
+    late than not. ``spare_uj`` is the energy that
     may be used before the battery's reserve is touched.
     """
 
@@ -157,8 +212,9 @@ class Situation(NamedTuple):
     floor_frac: float
     max_energy_uj: float | None
     min_z: float
-    lanes: tuple[Lane, ...]
-    ln_room: tuple[float, ...]
+    lanes: Sequence[Lane]
+    estimates: Sequence[Estimate]
+    ln_room: Sequence[float]
     variant: str
     weight: float
     give_up: tuple[Goal, ...]
@@ -167,8 +223,11 @@ class Situation(NamedTuple):
     spare_uj: float = inf
 
 
-class Judged(NamedTuple):
-    """What an entry is worth in a situation; ``why`` is ``CHOSEN`` when no constraint speaks against it."""
+class Judged(Record, frozen=True):
+    """What an entry is worth in a situation; ``why`` is ``CHOSEN`` when no constraint speaks against it.
+
+    ``delay_ns`` is the wait for its processor or load, ``finish_ns`` the time from now until its answer.
+    """
 
     why: Why
     value: float
@@ -177,6 +236,7 @@ class Judged(NamedTuple):
     z: float
     delay_ns: int
     load_ns: int
+    finish_ns: float
 
 
 def on_time_prob(z: float) -> float:
@@ -196,28 +256,57 @@ def ln_room_of(slack_ns: int, mean: float) -> float:
 
 def judge(entry: Entry, at: Situation, *, ignore_load: bool = False) -> Judged:
     """Return an entry's net value and the first constraint it breaks, most fundamental first."""
-    lane = at.lanes[entry.lane]
-    load_ns, delay_ns, ln_room = 0, lane.wait_ns, at.ln_room[entry.lane]
-    if not (ignore_load or entry.resident):
-        load_ns = entry.load_left_ns(at.now_ns)
-        cold_ns = load_ns if load_ns > lane.cold_wait_ns else lane.cold_wait_ns
-        if cold_ns > delay_ns:
-            delay_ns, ln_room = cold_ns, ln_room_of(at.time_ns - cold_ns, lane.mean + at.ln_batch)
-    accuracy, floor_z = 0.0, NEVER_Z
+    index = entry.lane
+    estimate = at.estimates[index]
+    if ignore_load or entry.resident:
+        load_ns, delay_ns, ln_room = 0, at.lanes[index][0], at.ln_room[index]
+    else:
+        load_ns, delay_ns, ln_room = _with_load(entry, at)
+    accuracy, prob, floor_z = 0.0, 0.0, NEVER_Z
     if ln_room > NO_ROOM:
-        sigma = sqrt(lane.variance + (lane.noise if lane.noise > entry.noise else entry.noise))
-        accuracy, floor_z = _by_the_deadline(entry, ln_room, sigma, at.floor_frac)
+        variance, noise, idle_ns = estimate.variance, estimate.noise, at.now_ns - estimate.updated_ns
+        if idle_ns > 0:
+            variance += DRIFT_PER_NS * idle_ns
+        if variance > MAX_VARIANCE:
+            variance = MAX_VARIANCE
+        sigma = sqrt(variance + (noise if noise > entry.noise else entry.noise))
+        latencies = entry.ln_latency
+        if len(latencies) == 1:
+            floor_z = (ln_room - latencies[0]) / sigma
+            prob = 1.0 if floor_z > SURE_Z else on_time_prob(floor_z)
+            accuracy = entry.top_accuracy * prob
+        else:
+            accuracy, floor_z = _by_the_deadline(entry, ln_room, sigma, at.floor_frac)
+            prob = on_time_prob(floor_z)
     value = at.weight * accuracy - entry.cost - (0.0 if ignore_load else entry.load_cost)
-    why = _first_broken(entry, at, lane, floor_z)
-    return Judged(why, value, accuracy, on_time_prob(floor_z), floor_z, delay_ns, load_ns)
+    why = _first_broken(entry, at)
+    if why is _CHOSEN and floor_z < at.min_z:
+        why = _DEADLINE
+    finish_ns = delay_ns + entry.latency_ns * at.batch * exp(estimate.mean)
+    return Judged(why, value, accuracy, prob, floor_z, delay_ns, load_ns, finish_ns)
+
+
+def reason(entry: Entry, at: Situation) -> Why:
+    """Return the first constraint that an entry breaks, as ``judge`` does, and nothing else."""
+    why = _first_broken(entry, at)
+    return judge(entry, at).why if why is _CHOSEN else why
+
+
+def _with_load(entry: Entry, at: Situation) -> tuple[int, int, float]:
+    """Return the load still to wait for, the wait for it or the lane, and ln of the time then left."""
+    wait_ns, cold_ns, _ = at.lanes[entry.lane]
+    load_ns = entry.load_left_ns(at.now_ns)
+    if load_ns > cold_ns:
+        cold_ns = load_ns
+    if cold_ns > wait_ns:
+        mean = at.estimates[entry.lane].mean
+        return load_ns, cold_ns, ln_room_of(at.time_ns - cold_ns, mean + at.ln_batch)
+    return load_ns, wait_ns, at.ln_room[entry.lane]
 
 
 def _by_the_deadline(entry: Entry, ln_slack: float, sigma: float, floor_frac: float) -> tuple[float, float]:
     """Return the expected accuracy at the deadline (ALERT's staircase) and z of the first exit good enough."""
     accuracies, latencies = entry.candidate.accuracy_frac, entry.ln_latency
-    if len(accuracies) == 1:
-        z = (ln_slack - latencies[0]) / sigma
-        return accuracies[0] * on_time_prob(z), z
     expected, later = 0.0, 0.0
     for index in range(len(accuracies) - 1, -1, -1):
         reached = on_time_prob((ln_slack - latencies[index]) / sigma)
@@ -235,25 +324,24 @@ def floor_exit(accuracy_frac: tuple[float, ...], floor_frac: float) -> int:
     return len(accuracy_frac) - 1
 
 
-def _first_broken(entry: Entry, at: Situation, lane: Lane, floor_z: float) -> Why:
+def _first_broken(entry: Entry, at: Situation) -> Why:
+    """Return the first constraint broken but for the deadline, which comes last."""
     if at.variant and entry.candidate.variant != at.variant:
         return Why.NOT_PINNED
     if entry.blocked is not None:
         return entry.blocked
-    if not entry.spared and entry.worst_uj * at.batch + entry.load_uj > at.spare_uj:
+    if entry.worst_uj * at.batch + entry.load_uj > at.spare_uj and not entry.spared:
         return Why.RESERVE
-    if lane.full:
+    if at.lanes[entry.lane][2]:
         return Why.QUEUE_FULL
     if entry.top_accuracy < at.floor_frac:
         return Why.ACCURACY
     if at.max_energy_uj is not None and entry.energy_uj * at.batch > at.max_energy_uj:
         return Why.ENERGY
-    if floor_z < at.min_z:
-        return Why.DEADLINE
-    return Why.CHOSEN
+    return _CHOSEN
 
 
-class Choice(NamedTuple):
+class Choice(Record, frozen=True):
     """The entry that serves, what it is worth, and the goals it is not expected to meet."""
 
     entry: Entry
@@ -286,46 +374,68 @@ class NetValue:
 
     def choose(self, table: Table, at: Situation) -> Choice | None:
         """Return the best entry that meets every goal, else the best with goals given up in order."""
-        best = _best(table, at)
-        if best is not None:
-            return Choice(*best, ())
-        return _compromise(table, at)
+        best = _worthiest(table, at) if table.prefer in BY_VALUE else _preferred(table, at)
+        return _compromise(table, at) if best is None else best
 
 
 def may_be_in_time(entry: Entry, at: Situation) -> bool:
     """Return false only for an entry whose first exit is likelier late than not, where that is too unsure."""
-    return at.min_z < 0.0 or entry.ln_latency[0] <= at.ln_room[entry.lane]
+    return at.min_z < 0.0 or entry.ln_first <= at.ln_room[entry.lane]
 
 
-def _best(table: Table, at: Situation) -> tuple[Entry, Judged] | None:
-    """Return the best entry that meets every goal.
+def _worthiest(table: Table, at: Situation) -> Choice | None:
+    """Return the entry of the highest net value that meets every goal; equals go by energy, latency, name.
 
-    Skipped unjudged are only entries that cannot win: no entry is worth more than its ideal value, none
-    finishes before its lane is free, and one whose first exit is likelier late than not misses any
-    confidence of one half or more.
+    Skipped unjudged are only entries that cannot win: no entry is worth more than its ideal value less its
+    load, none finishes before its lane is free, and one whose first exit is likelier late than not misses
+    any confidence of one half or more.
     """
-    prefer = table.prefer
-    by_value = prefer is Prefer.VALUE or prefer is Prefer.ACCURACY
-    best: tuple[Entry, Judged] | None = None
-    best_key: tuple[float, ...] = ()
-    floor, ln_room, likely = at.floor_frac, at.ln_room, at.min_z >= 0.0
-    for entry in table.open:
+    best: Choice | None = None
+    best_value = -inf
+    floor, rooms, likely, pinned = at.floor_frac, at.ln_room, at.min_z >= 0.0, at.variant
+    for entry in table.ranked:
+        if entry.bound < best_value:
+            break
+        if entry.top_accuracy < floor or (likely and entry.ln_first > rooms[entry.lane]):
+            continue
+        if pinned and entry.candidate.variant != pinned:
+            continue
+        judged = judge(entry, at)
+        if judged.why is not _CHOSEN or judged.value < best_value:
+            continue
+        found = Choice(entry, judged, ())
+        if best is None or judged.value > best_value or _tie_key(found) < _tie_key(best):
+            best, best_value = found, judged.value
+    return best
+
+
+def _tie_key(choice: Choice) -> tuple[float, float, str]:
+    """Return what decides between equal values, smallest first: energy, then latency, then name."""
+    entry = choice.entry
+    return (entry.energy_uj, choice.judged.finish_ns, entry.name)
+
+
+def _preferred(table: Table, at: Situation) -> Choice | None:
+    """Return the entry that a caller likes best who prefers energy or latency and that meets every goal.
+
+    Skipped unjudged are only entries that cannot win; see ``_worthiest``.
+    """
+    prefer, best_name = table.prefer, ""
+    best: Choice | None = None
+    best_key: tuple[float, ...] = (inf,)
+    for entry in table.ranked:
         if at.variant and entry.candidate.variant != at.variant:
             continue
-        if entry.top_accuracy < floor or (likely and entry.ln_latency[0] > ln_room[entry.lane]):
+        if entry.top_accuracy < at.floor_frac or not may_be_in_time(entry, at):
             continue
-        if best is not None:
-            if by_value:
-                if entry.ideal < best[1].value:
-                    break
-            elif _least(prefer, entry, at) > best_key[0]:
-                continue
+        if _least(prefer, entry, at) > best_key[0]:
+            continue
         judged = judge(entry, at)
-        if judged.why is not Why.CHOSEN:
+        if judged.why is not _CHOSEN:
             continue
-        key = preference(prefer, entry, judged, at)
-        if best is None or (key, entry.name) < (best_key, best[0].name):
-            best, best_key = (entry, judged), key
+        key = preference(prefer, entry, judged)
+        if best is None or (key, entry.name) < (best_key, best_name):
+            best, best_key, best_name = Choice(entry, judged, ()), key, entry.name
     return best
 
 
@@ -333,22 +443,17 @@ def _least(prefer: Prefer, entry: Entry, at: Situation) -> float:
     """Return a lower bound of the first part of an entry's preference key."""
     if prefer is Prefer.ENERGY:
         return entry.energy_uj
-    lane = at.lanes[entry.lane]
-    return lane.wait_ns + entry.latency_ns * at.batch * lane.factor
+    factor = exp(at.estimates[entry.lane].mean)
+    return at.lanes[entry.lane].wait_ns + entry.latency_ns * at.batch * factor
 
 
-def finish_ns(entry: Entry, judged: Judged, at: Situation) -> float:
-    """Return the expected time from now until an entry's answer, own overhead not counted."""
-    return judged.delay_ns + entry.latency_ns * at.batch * at.lanes[entry.lane].factor
-
-
-def preference(prefer: Prefer, entry: Entry, judged: Judged, at: Situation) -> tuple[float, ...]:
+def preference(prefer: Prefer, entry: Entry, judged: Judged) -> tuple[float, ...]:
     """Return a sort key, smallest first: the caller's preference, then energy, then latency."""
     if prefer is Prefer.ENERGY:
-        return (entry.energy_uj, -judged.value, finish_ns(entry, judged, at))
+        return (entry.energy_uj, -judged.value, judged.finish_ns)
     if prefer is Prefer.LATENCY:
-        return (finish_ns(entry, judged, at), entry.energy_uj, -judged.value)
-    return (-judged.value, entry.energy_uj, finish_ns(entry, judged, at))
+        return (judged.finish_ns, entry.energy_uj, -judged.value)
+    return (-judged.value, entry.energy_uj, judged.finish_ns)
 
 
 NEGOTIABLE = (Why.CHOSEN, Why.ENERGY, Why.ACCURACY, Why.DEADLINE)
@@ -369,21 +474,22 @@ def broken_goals(entry: Entry, judged: Judged, at: Situation) -> tuple[Goal, ...
 
 def _compromise(table: Table, at: Situation) -> Choice | None:
     """Give goals up one after the other, in the policy's order, until a candidate meets the rest."""
-    judged = [(entry, judge(entry, at)) for entry in table.open]
+    judged = [(entry, judge(entry, at)) for entry in table.ranked]
     possible = [(e, j, broken_goals(e, j, at)) for e, j in judged if j.why in NEGOTIABLE]
     dropped: set[Goal] = set()
     for goal in at.give_up:
         dropped.add(goal)
         fitting = [(e, j, b) for e, j, b in possible if dropped.issuperset(b)]
         if fitting:
-            return Choice(*min(fitting, key=lambda item: _nearest(goal, item[0], item[1], at)))
+            entry, nearest, broken = min(fitting, key=lambda item: _nearest(goal, item[0], item[1]))
+            return Choice(entry, nearest, broken)
     return None
 
 
-def _nearest(goal: Goal, entry: Entry, judged: Judged, at: Situation) -> tuple[float | str, ...]:
+def _nearest(goal: Goal, entry: Entry, judged: Judged) -> tuple[float | str, ...]:
     """Return a sort key, smallest first: how near an entry comes to the goal that was given up last."""
     if goal is Goal.ENERGY:
         return (entry.energy_uj, -judged.value, entry.name)
     if goal is Goal.ACCURACY:
         return (-entry.top_accuracy, -judged.value, entry.energy_uj, entry.name)
-    return (-judged.z, finish_ns(entry, judged, at), entry.energy_uj, entry.name)
+    return (-judged.z, judged.finish_ns, entry.energy_uj, entry.name)

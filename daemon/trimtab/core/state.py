@@ -1,17 +1,19 @@
 """All that the scheduler remembers, as plain data: it can be written to a journal and read back."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
+
+import msgspec
 
 from trimtab.domain.decision import Candidate, Decision
 from trimtab.domain.device import DeviceState
 from trimtab.domain.family import Family, Profile
 from trimtab.domain.policy import Goal, Policy, Settings
 from trimtab.domain.processor import Processor
+from trimtab.domain.record import Word
 from trimtab.domain.request import Request
 
 
-class Phase(StrEnum):
+class Phase(Word):
     """Where a request in flight stands; ``core.lifecycle`` holds the legal transitions."""
 
     NEW = "new"
@@ -21,7 +23,7 @@ class Phase(StrEnum):
     ABANDONED = "abandoned"
 
 
-class Holding(StrEnum):
+class Holding(Word):
     """Where a variant's memory stands."""
 
     LOADING = "loading"
@@ -44,8 +46,7 @@ class Residence:
     uses: int = 0
 
 
-@dataclass(slots=True)
-class Live:
+class Live(msgspec.Struct):
     """A request in flight. ``rank`` is its place in the queue: (class, deadline, seq).
 
     ``committed_uj`` is the most energy its candidate may still use: it counts against the reserve.
@@ -77,8 +78,7 @@ class Live:
     committed_uj: int = 0
 
 
-@dataclass(slots=True)
-class Occupation:
+class Occupation(msgspec.Struct):
     """What a processor is doing, and until when as far as is known."""
 
     request_id: str

@@ -3,15 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from math import exp
 from statistics import NormalDist
 
 from trimtab.core.estimator import energy_factor
-from trimtab.core.prices import rate_per_s
-from trimtab.core.residency import kept_bytes, size_bytes, used_bytes
+from trimtab.core.residency import used_bytes
 from trimtab.core.selection import Entry, Table
-from trimtab.core.state import Holding, Rest, State, residence_key
-from trimtab.domain.decision import Candidate, Why
-from trimtab.domain.policy import BelowReserve, Policy, Settings
+from trimtab.core.state import Holding, Rest, State
+from trimtab.domain.decision import Why
+from trimtab.domain.policy import BelowReserve, Goal, Policy, Settings, WhenImpossible
 from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
 from trimtab.domain.request import Prefer
 from trimtab.domain.settings import allows, matching_rules, settle
@@ -35,6 +35,11 @@ def local_time_s(state: State, now_ns: int) -> int:
     return int(state.device.local_time_s + (now_ns - state.device_at_ns) / NS_PER_S) % DAY_S
 
 
+def give_up_order(settings: Settings) -> tuple[Goal, ...]:
+    """Return which goals may be given up, first one first; none where impossible is rejected."""
+    return () if settings.when_impossible is WhenImpossible.REJECT else settings.give_up
+
+
 def rules_for(state: State, task: str, app: str, now_ns: int) -> tuple[int, ...]:
     """Return the indices of the policy's rules that hold for an app's requests now."""
     return matching_rules(state.policy, state.device, local_time_s(state, now_ns), task, app)
@@ -54,23 +59,6 @@ def rule_names(policy: Policy, rules: tuple[int, ...]) -> tuple[str, ...]:
 def energy_price_in(state: State, settings: Settings) -> float:
     """Return the price of energy under these settings: the higher of policy's and horizon's, times factor."""
     return max(settings.energy_price_per_j, state.energy.price_per_j) * settings.energy_price_factor
-
-
-def rate_of(state: State, task: str, now_ns: int) -> float:
-    """Return a task's present arrivals per second."""
-    demand = state.demand.get(task)
-    return 0.0 if demand is None else rate_per_s(demand, now_ns)
-
-
-def blank_entries(state: State, task: str, candidates: Iterable[Candidate]) -> tuple[Entry, ...]:
-    """Return what tables of a task are made from, in the order that breaks ties: energy, latency, name."""
-    lanes = {name: index for index, name in enumerate(state.processors)}
-    blanks = []
-    for candidate in candidates:
-        pool = state.processors[candidate.processor].pool
-        key = residence_key(task, candidate.variant, pool)
-        blanks.append(Entry(candidate, lanes[candidate.processor], key))
-    return tuple(sorted(blanks, key=lambda e: (e.energy_uj, e.latency_ns, e.name)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,46 +81,80 @@ def terms_of(settings: Settings, rules: tuple[str, ...], blanks: Iterable[Entry]
     return Terms(settings, rules, denied)
 
 
-def build_table(state: State, blanks: tuple[Entry, ...], terms: Terms, prefer: Prefer, now_ns: int) -> Table:
-    """Return the ranked entries of a task under these terms in the present device state."""
-    settings = terms.settings
-    price = energy_price_in(state, settings)
-    weight = settings.weight * (PREFERRED_ACCURACY_FACTOR if prefer is Prefer.ACCURACY else 1.0)
-    price_per_uj, price_per_ns = price / UJ_PER_J, settings.latency_price_per_s / NS_PER_S
-    price_per_byte = _memory_price(state, settings) / BYTES_PER_MIB
-    spare_bytes, entries = state.memory_limit_bytes - kept_bytes(state), []
-    for blank in blanks:
-        entry = blank.fresh()
-        factor = energy_factor(state.energy_biases.get(entry.residence), state.energy_ratio)
-        entry.energy_uj *= factor
-        entry.worst_uj *= factor
-        _note_residence(state, entry, spare_bytes, now_ns)
-        entry.load_price = price_per_uj * entry.load_uj
-        entry.load_cost = max(0.0, entry.load_price - state.wishes.get(entry.residence, 0.0))
-        entry.cost = (
-            price_per_uj * entry.energy_uj
-            + price_per_byte * entry.resident_bytes
-            + price_per_ns * entry.latency_ns
-        )
-        entry.ideal = weight * entry.top_accuracy - entry.cost
-        if entry.name in terms.denied:
-            entry.blocked, entry.detail = terms.denied[entry.name], ""
-        entries.append(entry)
-    entries.sort(key=_ideal, reverse=True)
-    return Table(
-        settings=settings,
-        rules=terms.rules,
-        entries=tuple(entries),
-        energy_price_per_j=price,
-        weight=weight,
-        prefer=prefer,
-        stale_at_ns=_stale_at_ns(state, now_ns),
-        spare_cheapest=state.policy.battery.below_reserve is BelowReserve.CHEAPEST,
-    )
+class TaskTable(Table):
+    """The table of a task under given terms, which keeps its entries when state or prices change.
 
+    ``renew`` takes in the device's state, ``reprice`` only prices and learned energies. ``states`` and
+    ``prices`` are its keeper's counts of changes when it was last renewed; ``marred`` means that entries
+    were blocked since.
+    """
 
-def _ideal(entry: Entry) -> float:
-    return entry.ideal
+    __slots__ = ("_denied", "_own", "_worst_uj", "give_up", "load_uj", "marred", "min_z", "prices", "states", "worst_uj")  # fmt: skip
+
+    def __init__(self, terms: Terms, blanks: tuple[Entry, ...], prefer: Prefer) -> None:
+        """Hold entries of its own; nothing in it is true before ``renew``."""
+        settings = terms.settings
+        weight = settings.weight * (PREFERRED_ACCURACY_FACTOR if prefer is Prefer.ACCURACY else 1.0)
+        super().__init__(settings, terms.rules, [e.copy() for e in blanks], 0.0, weight, prefer=prefer)
+        price_per_ns = settings.latency_price_per_s / NS_PER_S
+        self.min_z = confidence_z(settings.deadline_confidence)
+        self.give_up = give_up_order(settings)
+        self._denied = terms.denied
+        self._own = [
+            (e, e.residence, e.energy_uj, e.worst_uj, weight * e.top_accuracy, price_per_ns * e.latency_ns)
+            for e in self._all
+        ]
+        self._worst_uj = max([e.worst_uj for e in blanks], default=0.0)
+        self.worst_uj = self.load_uj = 0.0
+        """No run and no load in here takes more."""
+        self.states = self.prices = -1
+        self.marred = False
+
+    def renew(self, state: State, now_ns: int, spare_bytes: int) -> None:
+        """Take in residency, health, memory and prices; ``spare_bytes`` is what another variant may hold."""
+        self.marred = False
+        self.spare_cheapest = state.policy.battery.below_reserve is BelowReserve.CHEAPEST
+        price_per_byte = _memory_price(state, self.settings) / BYTES_PER_MIB
+        for entry in self._all:
+            entry.clear()
+            _note_residence(state, entry, spare_bytes)
+            if state.rests:
+                _note_health(state, entry, now_ns)
+            if entry.name in self._denied:
+                entry.blocked, entry.detail = self._denied[entry.name], ""
+            entry.bytes_cost = price_per_byte * entry.resident_bytes
+        self.load_uj = max([e.load_uj for e in self._all], default=0.0)
+        self.sift()
+        self.reprice(state, now_ns)
+
+    def block(self, entries: Iterable[Entry], why: Why, detail: str) -> None:
+        """Take entries out until the table is renewed."""
+        super().block(entries, why, detail)
+        self.marred = True
+
+    def reprice(self, state: State, now_ns: int) -> None:
+        """Take in prices, and what runs have taught about energy, and rank the entries again."""
+        self.stale_at_ns = _stale_at_ns(state, now_ns)
+        price = self.energy_price_per_j = energy_price_in(state, self.settings)
+        price_per_uj, biases, wishes = price / UJ_PER_J, state.energy_biases, state.wishes
+        most = usual = energy_factor(None, state.energy_ratio)
+        for entry, residence, energy_uj, worst_uj, worth, time_cost in self._own:
+            bias = biases.get(residence)
+            factor = usual if bias is None else exp(bias.mean)
+            if factor > most:
+                most = factor
+            entry.energy_uj = energy_uj = energy_uj * factor
+            entry.worst_uj = worst_uj * factor
+            entry.cost = cost = price_per_uj * energy_uj + entry.bytes_cost + time_cost
+            entry.ideal = entry.bound = ideal = worth - cost
+            if not entry.resident:
+                entry.load_price = load_cost = price_per_uj * entry.load_uj
+                if residence in wishes:
+                    load_cost = max(0.0, load_cost - wishes[residence])
+                entry.load_cost = load_cost
+                entry.bound = ideal - load_cost
+        self.worst_uj = self._worst_uj * most
+        self.rank()
 
 
 def _stale_at_ns(state: State, now_ns: int) -> int:
@@ -141,11 +163,11 @@ def _stale_at_ns(state: State, now_ns: int) -> int:
     return min([now_ns + MAX_AGE_NS, *ends])
 
 
-def _note_residence(state: State, entry: Entry, spare_bytes: int, now_ns: int) -> None:
-    """Fill in what memory and health say about an entry: its load, and whether they block it."""
-    candidate, residence = entry.candidate, state.residences.get(entry.residence)
-    entry.resident_bytes = size_bytes(state, entry.residence, candidate.resident_bytes)
-    rest = state.rests.get(entry.residence)
+def _note_residence(state: State, entry: Entry, spare_bytes: int) -> None:
+    """Fill in what memory says about an entry: its load, and whether there is room for it."""
+    candidate, key = entry.candidate, entry.residence
+    residence = state.residences.get(key)
+    entry.resident_bytes = state.sizes.get(key, candidate.resident_bytes)
     if residence is None:
         entry.resident, entry.load_ns, entry.load_uj = False, candidate.load_ns, candidate.load_energy_uj
         if entry.resident_bytes > spare_bytes:
@@ -156,6 +178,11 @@ def _note_residence(state: State, entry: Entry, spare_bytes: int, now_ns: int) -
         entry.blocked, entry.detail = Why.NO_MEMORY, "it is leaving memory"
     elif residence.holding is Holding.LOADING:
         entry.resident, entry.ready_ns = False, residence.ready_ns
+
+
+def _note_health(state: State, entry: Entry, now_ns: int) -> None:
+    """Block an entry whose variant failed and is resting."""
+    rest = state.rests.get(entry.residence)
     if rest is not None and rest.until_ns > now_ns:
         entry.blocked, entry.detail = Why.UNHEALTHY, _failures(rest)
 

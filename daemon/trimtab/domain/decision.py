@@ -1,12 +1,12 @@
 """What was decided for a request, and why every other candidate lost."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from trimtab.domain.policy import Goal
+from trimtab.domain.record import Record, Word
 
 
-class Why(StrEnum):
+class Why(Word):
     """Why a candidate won or lost, most fundamental first."""
 
     CHOSEN = "chosen"
@@ -24,7 +24,7 @@ class Why(StrEnum):
     TIE = "worth the same, but lost on energy, latency or name"
 
 
-class Outcome(StrEnum):
+class Outcome(Word):
     """How a request's story can end."""
 
     DONE = "done"
@@ -68,8 +68,7 @@ class Candidate:
         return candidate_name(self.variant, self.processor, self.exit_rule)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Record, frozen=True):
     """One candidate's figures in one decision; ``value`` is its net value (utility after prices)."""
 
     candidate: str
@@ -84,8 +83,7 @@ class Verdict:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Record, frozen=True):
     """The choice for one request: who serves it, what was predicted, and which goals were given up.
 
     ``finish_ns`` is the predicted completion on the driver's clock, ``latency_ns`` the predicted time from
@@ -133,7 +131,7 @@ class Decision:
         return text
 
 
-class Cause(StrEnum):
+class Cause(Word):
     """Why a request ended without an answer."""
 
     NONE = ""
@@ -150,8 +148,7 @@ class Cause(StrEnum):
     VARIANT = "the variant failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Record, frozen=True):
     """How a request ended, with what really happened: all durations measured by the driver.
 
     ``queue_ns`` runs from arrival to the first stage, without the part spent on a load.

@@ -1,10 +1,9 @@
 """The device's condition at one moment, as its sensors report it."""
 
-from dataclasses import dataclass
+from trimtab.domain.record import Record
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceState:
+class DeviceState(Record, frozen=True):
     """What the scheduler knows about the device; ``None`` means no sensor could tell.
 
     ``battery_frac`` is the state of charge in 0..1, ``battery_capacity_j`` the energy of a full charge.

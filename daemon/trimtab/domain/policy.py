@@ -1,12 +1,12 @@
 """A policy: what to optimise and within which limits, as one immutable value."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from trimtab.domain.quantities import NS_PER_MS
+from trimtab.domain.record import Word
 
 
-class Goal(StrEnum):
+class Goal(Word):
     """A goal that may be given up when no candidate meets all of them."""
 
     ENERGY = "energy"
@@ -14,14 +14,14 @@ class Goal(StrEnum):
     DEADLINE = "deadline"
 
 
-class WhenImpossible(StrEnum):
+class WhenImpossible(Word):
     """What happens to a request that no candidate can serve with every goal met."""
 
     SERVE = "serve"
     REJECT = "reject"
 
 
-class BelowReserve(StrEnum):
+class BelowReserve(Word):
     """What happens to requests once the battery is at its reserve."""
 
     CHEAPEST = "cheapest"

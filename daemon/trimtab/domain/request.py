@@ -1,10 +1,9 @@
 """A request for one inference and the goals its caller set."""
 
-from dataclasses import dataclass
-from enum import StrEnum
+from trimtab.domain.record import Record, Word
 
 
-class Prefer(StrEnum):
+class Prefer(Word):
     """What the caller would rather have when several candidates meet every goal."""
 
     VALUE = "value"
@@ -13,8 +12,7 @@ class Prefer(StrEnum):
     LATENCY = "latency"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Record, frozen=True):
     """One unit of work. Goals left ``None`` come from the policy.
 
     ``latency_budget_ns`` counts from arrival. ``priority`` follows Triton: 1 is the most urgent class,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from trimtab.core.selection import Choice, Entry, Judged, Situation, Table, broken_goals, finish_ns, judge
+from trimtab.core.selection import Choice, Entry, Judged, Situation, Table, broken_goals, judge
 from trimtab.domain.decision import Why
 
 HARD = (
@@ -25,7 +25,7 @@ def _soonest(table: Table, at: Situation, wanted: Callable[[Entry], bool]) -> Ch
         judged = judge(entry, at)
         if judged.why in HARD:
             continue
-        key = (finish_ns(entry, judged, at), entry.energy_uj, entry.name)
+        key = (judged.finish_ns, entry.energy_uj, entry.name)
         if best is None or key < best[0]:
             best = (key, entry, judged)
     return None if best is None else Choice(best[1], best[2], broken_goals(best[1], best[2], at))
