@@ -27,10 +27,10 @@ def poisson(
     """
     rng = random.Random(seed)  # noqa: S311  a simulation, not a secret
     makers = [numbering(kind) for kind in kinds]
-    at_ns = start_ns
+    gap_s, choice, at_ns = rng.expovariate, rng.choice, start_ns
     for index in range(count):
-        at_ns += round(rng.expovariate(rate_per_s) * NS_PER_S) or 1
-        yield Arrival(at_ns, rng.choice(makers)(f"r{index + 1}"), index)
+        at_ns += round(gap_s(rate_per_s) * NS_PER_S) or 1
+        yield Arrival(at_ns, choice(makers)(f"r{index + 1}"), index)
 
 
 def numbering(kind: Request) -> Callable[[str], Request]:

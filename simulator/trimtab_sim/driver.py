@@ -99,6 +99,7 @@ class SimulatedDriver:
         self._runtime = runtime
         self._device = device or Plugged()
         self._settings = settings or DriverSettings()
+        self._checked = self._settings.checked
         self._record = record
         self._watch = watch
         self._keep = keep
@@ -126,6 +127,7 @@ class SimulatedDriver:
         self._idle = False
         self._last_request_ns = 0
         self._read = DeviceState()
+        self._condition: tuple[object, ...] = ()
         self._told_ns = 0
 
     # ---- a run ---------------------------------------------------------------------------------------
@@ -134,6 +136,7 @@ class SimulatedDriver:
         """Tell the scheduler what there is, let it load what it wants loaded, and return the time then."""
         world, now_ns = self._world, self.kernel.now_ns()
         self._read = self._device.reading(now_ns)
+        self._condition = _all_but_the_time(self._read)
         self._handle(ev.PolicyReplaced(self._policy), now_ns)
         self._handle(ev.ProcessorsFound(world.processors), now_ns)
         self._tell_device(now_ns)
@@ -178,6 +181,7 @@ class SimulatedDriver:
         report.ended_ns = self.kernel.now_ns()
         report.unfinished = len(self._flights)
         self._read = device.reading(report.ended_ns)
+        self._condition = _all_but_the_time(self._read)
         self._note_level(report.ended_ns)
         report.battery_empty_ns = getattr(device, "empty_ns", None)
         return report
@@ -204,9 +208,10 @@ class SimulatedDriver:
         commands = self.scheduler.handle(event, now_ns)
         if self._record is not None:
             self._record(now_ns, event, commands)
+        carry_out = self._carry_out
         for command in commands:
-            self._carry_out[type(command)](command, now_ns)
-        if self._settings.checked:
+            carry_out[type(command)](command, now_ns)
+        if self._checked:
             check(self.scheduler.state)
 
     def _happen(self, event: ev.Event) -> None:
@@ -342,10 +347,10 @@ class SimulatedDriver:
         if reading != self._sense:
             return
         now_ns = self.kernel.now_ns()
-        device, last = self._device.reading(now_ns), self._read
-        changed = _all_but_the_time(device) != _all_but_the_time(last)
-        self._read = device
-        if changed or now_ns - self._told_ns >= HEARTBEAT_NS:
+        self._read = device = self._device.reading(now_ns)
+        condition = _all_but_the_time(device)
+        if condition != self._condition or now_ns - self._told_ns >= HEARTBEAT_NS:
+            self._condition = condition
             self._tell_device(now_ns)
         self._plan_reading(now_ns)
 

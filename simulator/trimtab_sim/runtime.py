@@ -8,6 +8,8 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
+import numpy as np
+
 from trimtab.domain.decision import Decision, Outcome, Result
 from trimtab.domain.family import ExitRule, Family, Profile
 from trimtab.domain.processor import Processor
@@ -16,6 +18,11 @@ from trimtab.ports import RuntimeFailure
 from trimtab_sim.arrivals import Arrival
 
 MASK: Final = (1 << 64) - 1
+SEED_STEP: Final = 0xD1342543DE82EF95
+STEP: Final = 0x9E3779B97F4A7C15
+MIX: Final = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+"""The constants of splitmix64 (Steele, Lea and Flood, OOPSLA 2014), and one that sets seeds apart."""
+BLOCK: Final = 1024
 _DONE = Outcome.DONE
 
 
@@ -106,7 +113,7 @@ class ModelledRuntime:
         }
         rng = random.Random(seed)  # noqa: S311  a simulation, not a secret
         self._random, self._lognormal = rng.random, rng.lognormvariate
-        self._seed = seed
+        self._difficulties = _Difficulties(seed)
         self._contention = contention
 
     def load(self, task: str, variant: str, processor: Processor, now_ns: int) -> Loading:
@@ -124,10 +131,11 @@ class ModelledRuntime:
     def run(self, run: Run, now_ns: int) -> Running:
         """Take the profile's stage with noise and contention, in proportion to the batch."""
         request, decision, stage = run.arrival.request, run.decision, run.stage
-        profile = self._profile(request.task, decision.variant, run.processor.name)
+        task, variant = request.task, decision.variant
+        profile = self._profile(task, variant, run.processor.name)
         factor = self._factor(profile, now_ns) * request.batch
         run_ns = round(profile.stage_latency_ns[stage] * factor)
-        rule, still_in = self._rules[request.task, decision.variant, decision.exit_rule]
+        rule, still_in = self._rules[task, variant, decision.exit_rule]
         confidence = self._confidence(rule, stage, still_in[stage])
         return Running(run_ns if run_ns > 1 else 1, profile.stage_energy_uj[stage] * factor, confidence)
 
@@ -136,7 +144,7 @@ class ModelledRuntime:
         if result.outcome is not _DONE or decision is None:
             return None
         accuracy = self.accuracy_frac(arrival.request.task, decision, result)
-        return difficulty(self._seed, arrival.sample) < accuracy
+        return self._difficulties.of(arrival.sample) < accuracy
 
     def accuracy_frac(self, task: str, decision: Decision, result: Result) -> float:
         """Return how likely an answer is right: by the rule, or by the exit where it was cut short."""
@@ -156,7 +164,8 @@ class ModelledRuntime:
             raise RuntimeFailure(f"no profile of {task}/{variant} on {processor}") from None
 
     def _factor(self, profile: Profile, now_ns: int) -> float:
-        return self._lognormal(0.0, profile.latency_spread) * self._contention(profile.processor, now_ns)
+        factor = self._lognormal(0.0, profile.latency_spread)
+        return factor if self._contention is _none else factor * self._contention(profile.processor, now_ns)
 
     def _confidence(self, rule: ExitRule, stage: int, still_in: float) -> float:
         """Draw a confidence at or above the threshold with the probability of leaving here."""
@@ -175,7 +184,36 @@ def _still_in(rule: ExitRule) -> tuple[float, ...]:
 
 def difficulty(seed: int, sample: int) -> float:
     """Return a number uniform in 0..1 that depends on seed and sample alone (splitmix64)."""
-    x = (seed * 0xD1342543DE82EF95 + (sample + 1) * 0x9E3779B97F4A7C15) & MASK
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK
+    x = (seed * SEED_STEP + (sample + 1) * STEP) & MASK
+    x = ((x ^ (x >> 30)) * MIX[0]) & MASK
+    x = ((x ^ (x >> 27)) * MIX[1]) & MASK
     return ((x ^ (x >> 31)) >> 11) / (1 << 53)
+
+
+class _Difficulties:
+    """``difficulty`` of samples that mostly come one after the other: worked out a block at a time."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._first = 0
+        self._block: list[float] = []
+
+    def of(self, sample: int) -> float:
+        """Return a sample's difficulty."""
+        index = sample - self._first
+        if 0 <= index < len(self._block):
+            return self._block[index]
+        if index == len(self._block) or not self._block:
+            self._first, self._block = sample, difficulties(self._seed, sample, BLOCK)
+            return self._block[0]
+        return difficulty(self._seed, sample)
+
+
+def difficulties(seed: int, first: int, count: int) -> list[float]:
+    """Return what ``difficulty`` does for ``count`` samples from ``first`` on."""
+    x = np.arange(first + 1, first + 1 + count, dtype=np.uint64) * np.uint64(STEP)
+    x += np.uint64(seed * SEED_STEP & MASK)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(MIX[0])
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(MIX[1])
+    found: list[float] = (((x ^ (x >> np.uint64(31))) >> np.uint64(11)) / (1 << 53)).tolist()
+    return found

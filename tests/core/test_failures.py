@@ -61,6 +61,23 @@ def test_a_failed_variant_rests_and_another_serves() -> None:
     assert not world.state.rests
 
 
+def test_a_rest_that_is_over_is_over_for_every_table() -> None:
+    """Another preference has a table of its own, which did not see the variant work again."""
+    world = World(ONE_CORE)
+    failed = world.ask(latency_budget_ns=SECOND)
+    world.fail(failed)
+    world.end_stage(failed, confidence=1.0)
+    other = world.ask(latency_budget_ns=SECOND, prefer=Prefer.ACCURACY)
+    assert world.decision(other).variant == "staged"
+    world.end_stage(other, confidence=1.0)
+    world.now_ns += 30 * SECOND
+    again = world.ask(latency_budget_ns=SECOND)
+    world.end_stage(again)
+    assert not world.state.rests
+    accurate = world.ask(latency_budget_ns=SECOND, prefer=Prefer.ACCURACY)
+    assert world.decision(accurate).variant == "large"
+
+
 def test_one_that_failed_and_waits_again_may_still_be_rejected_for_lack_of_time() -> None:
     settings = replace(ONE_CORE.defaults, when_impossible=WhenImpossible.REJECT)
     world = World(replace(ONE_CORE, defaults=settings))

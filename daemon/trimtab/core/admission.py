@@ -65,15 +65,15 @@ class Admission:
 
     def refusal(self, request: Request) -> Result | None:
         """Return why a request is refused before anything is decided, if it is."""
-        state = self._state
-        family = state.families.get(request.task)
+        state, task = self._state, request.task
+        family = state.families.get(task)
         if state.draining:
             cause, reason = Cause.DRAINING, "draining: no new requests are admitted"
         elif family is None:
             known = ", ".join(state.families) or "none"
-            cause, reason = Cause.UNKNOWN_TASK, f"unknown task {request.task!r}; known: {known}"
-        elif not self._chooser.candidates[request.task]:
-            cause, reason = Cause.NOT_READY, f"task {request.task!r} has no profiles yet"
+            cause, reason = Cause.UNKNOWN_TASK, f"unknown task {task!r}; known: {known}"
+        elif not self._chooser.catalogue.candidates[task]:
+            cause, reason = Cause.NOT_READY, f"task {task!r} has no profiles yet"
         elif request.variant and all(v.name != request.variant for v in family.variants):
             known = ", ".join(v.name for v in family.variants)
             cause, reason = Cause.UNKNOWN_VARIANT, f"unknown variant {request.variant!r}; known: {known}"

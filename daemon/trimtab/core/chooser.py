@@ -50,6 +50,7 @@ Offering = tuple[tuple[tuple[float, float], ...], tuple[tuple[float, float], ...
 """A concave hull of (energy J, utility) and its segments."""
 
 _EVICTING = Holding.EVICTING
+_CHOSEN, _VALUE = Why.CHOSEN, Why.VALUE
 
 
 class Chooser:
@@ -137,9 +138,8 @@ class Chooser:
             if len(self._shared) >= MAX_TABLES:
                 self._shared.clear()
             self._shared[task, rules, prefer] = table
-        stale = now_ns >= table.stale_at_ns
-        if stale or table.prices != self._prices:
-            if stale or table.marred or table.states != self._states:
+        if table.prices != self._prices or now_ns >= table.stale_at_ns:
+            if table.states != self._states or table.marred:
                 table.renew(self._state, now_ns, self._spare_bytes())
             else:
                 table.reprice(self._state, now_ns)
@@ -284,7 +284,7 @@ class Chooser:
         if rival is None or rival.candidate.variant == choice.entry.candidate.variant:
             return "", None
         why = reason(rival, at)
-        return rival.name, Why.VALUE if why is Why.CHOSEN else why
+        return rival.name, _VALUE if why is _CHOSEN else why
 
     def count_reasons(self, table: Table, at: Situation) -> Counter[Why]:
         """Return how many candidates fail for which reason."""
@@ -315,7 +315,7 @@ class Chooser:
             if entry.worst_uj * batch + entry.load_uj > spare_uj:
                 continue
             judged = judge(entry, at, ignore_load=True)
-            if judged.why is Why.CHOSEN and preference(table.prefer, entry, judged) < to_beat:
+            if judged.why is _CHOSEN and preference(table.prefer, entry, judged) < to_beat:
                 return entry, judged.value + to_beat[0] if by_value else inf
         return None
 

@@ -18,6 +18,8 @@ EVICTION_PRICE = 0.02
 MAX_MISSED = 1e6
 """More value than any load costs; also stands for "could not be served well at all"."""
 
+_EVICTING = Holding.EVICTING
+
 
 class Holdings:
     """The variants in memory. Every change goes through here, so that bytes and users always add up."""
@@ -52,7 +54,7 @@ class Holdings:
         if residence is None:
             self._short = True
             return False
-        assert residence.holding is not Holding.EVICTING, f"{entry.residence} was chosen while it leaves"
+        assert residence.holding is not _EVICTING, f"{entry.residence} was chosen while it leaves"
         residence.users += 1
         live.residence = entry.residence
         live.committed_uj = committed_uj = ceil(entry.worst_uj * live.request.batch + entry.load_uj)

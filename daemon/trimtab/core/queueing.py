@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from math import exp, log
 
-from trimtab.core.selection import IDLE, NO_ROOM, Lane
+from trimtab.core.selection import IDLE, NO_ROOM, Lane, ln_room_of
 from trimtab.core.state import Estimate, Live, Phase, State
 from trimtab.domain.processor import Processor
 
@@ -79,17 +79,14 @@ def rooms_of(
     estimates: Sequence[Estimate], lanes: Sequence[Lane], time_ns: int, ln_batch: float
 ) -> list[float]:
     """Return ``Situation.ln_room`` of a request that has ``time_ns`` left; ``ln_batch`` is ln of its batch."""
-    rooms = []
-    ln_time = log(time_ns) if time_ns > 0 else NO_ROOM
-    for estimate, (wait_ns, _, _) in zip(estimates, lanes):  # noqa: B905  one each
-        ln_room = ln_time
-        if wait_ns:
-            ln_room = log(time_ns - wait_ns) if time_ns > wait_ns else NO_ROOM
-        if ln_room != NO_ROOM:
-            ln_room -= estimate.mean + ln_batch
-            if ln_room < NO_ROOM:
-                ln_room = NO_ROOM
-        rooms.append(ln_room)
+    if time_ns <= 0:
+        return [NO_ROOM] * len(lanes)
+    ln_time, rooms = log(time_ns), []
+    for estimate, lane in zip(estimates, lanes):  # noqa: B905  one each
+        if lane is IDLE:
+            rooms.append(ln_time - (estimate.mean + ln_batch))
+        else:
+            rooms.append(ln_room_of(time_ns - lane[0], estimate.mean + ln_batch))
     return rooms
 
 

@@ -25,6 +25,7 @@ NO_ROOM = -1.0
 """Stands for "no time left" where ln of a duration in ns is expected."""
 
 _CHOSEN, _DEADLINE = Why.CHOSEN, Why.DEADLINE
+_ENERGY, _LATENCY = Prefer.ENERGY, Prefer.LATENCY
 BY_VALUE = (Prefer.VALUE, Prefer.ACCURACY)
 """Callers that are served by net value."""
 
@@ -400,6 +401,8 @@ def _worthiest(table: Table, at: Situation) -> Choice | None:
             continue
         if pinned and entry.candidate.variant != pinned:
             continue
+        if best is not None and entry.bound == best_value and entry.energy_uj > best.entry.energy_uj:
+            continue
         judged = judge(entry, at)
         if judged.why is not _CHOSEN or judged.value < best_value:
             continue
@@ -441,7 +444,7 @@ def _preferred(table: Table, at: Situation) -> Choice | None:
 
 def _least(prefer: Prefer, entry: Entry, at: Situation) -> float:
     """Return a lower bound of the first part of an entry's preference key."""
-    if prefer is Prefer.ENERGY:
+    if prefer is _ENERGY:
         return entry.energy_uj
     factor = exp(at.estimates[entry.lane].mean)
     return at.lanes[entry.lane].wait_ns + entry.latency_ns * at.batch * factor
@@ -449,9 +452,9 @@ def _least(prefer: Prefer, entry: Entry, at: Situation) -> float:
 
 def preference(prefer: Prefer, entry: Entry, judged: Judged) -> tuple[float, ...]:
     """Return a sort key, smallest first: the caller's preference, then energy, then latency."""
-    if prefer is Prefer.ENERGY:
+    if prefer is _ENERGY:
         return (entry.energy_uj, -judged.value, judged.finish_ns)
-    if prefer is Prefer.LATENCY:
+    if prefer is _LATENCY:
         return (judged.finish_ns, entry.energy_uj, -judged.value)
     return (-judged.value, entry.energy_uj, judged.finish_ns)
 

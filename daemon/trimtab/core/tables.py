@@ -23,6 +23,8 @@ MAX_AGE_NS = 5 * NS_PER_S
 BYTES_PER_MIB = 1 << 20
 DAY_S = 86_400
 
+_EVICTING, _LOADING = Holding.EVICTING, Holding.LOADING
+
 
 @lru_cache(maxsize=256)
 def confidence_z(confidence: float) -> float:
@@ -42,6 +44,8 @@ def give_up_order(settings: Settings) -> tuple[Goal, ...]:
 
 def rules_for(state: State, task: str, app: str, now_ns: int) -> tuple[int, ...]:
     """Return the indices of the policy's rules that hold for an app's requests now."""
+    if not state.policy.rules:
+        return ()
     return matching_rules(state.policy, state.device, local_time_s(state, now_ns), task, app)
 
 
@@ -85,8 +89,8 @@ class TaskTable(Table):
     """The table of a task under given terms, which keeps its entries when state or prices change.
 
     ``renew`` takes in the device's state, ``reprice`` only prices and learned energies. ``states`` and
-    ``prices`` are its keeper's counts of changes when it was last renewed; ``marred`` means that entries
-    were blocked since.
+    ``prices`` are its keeper's counts of changes when it was last renewed; ``marred`` means that more than
+    prices may be out of date when it is stale: entries were blocked since, or variants rest that will wake.
     """
 
     __slots__ = ("_denied", "_own", "_worst_uj", "give_up", "load_uj", "marred", "min_z", "prices", "states", "worst_uj")  # fmt: skip
@@ -112,7 +116,7 @@ class TaskTable(Table):
 
     def renew(self, state: State, now_ns: int, spare_bytes: int) -> None:
         """Take in residency, health, memory and prices; ``spare_bytes`` is what another variant may hold."""
-        self.marred = False
+        self.marred = bool(state.rests)
         self.spare_cheapest = state.policy.battery.below_reserve is BelowReserve.CHEAPEST
         price_per_byte = _memory_price(state, self.settings) / BYTES_PER_MIB
         for entry in self._all:
@@ -173,10 +177,10 @@ def _note_residence(state: State, entry: Entry, spare_bytes: int) -> None:
         if entry.resident_bytes > spare_bytes:
             detail = _sizes(entry.resident_bytes, state.memory_limit_bytes)
             entry.blocked, entry.detail = Why.NO_MEMORY, detail
-    elif residence.holding is Holding.EVICTING:
+    elif residence.holding is _EVICTING:
         entry.resident, entry.load_ns = False, candidate.load_ns
         entry.blocked, entry.detail = Why.NO_MEMORY, "it is leaving memory"
-    elif residence.holding is Holding.LOADING:
+    elif residence.holding is _LOADING:
         entry.resident, entry.ready_ns = False, residence.ready_ns
 
 
