@@ -110,14 +110,24 @@ def replay(journal: Path, session: int) -> dict[str, Any]:
     env = environment()
     env["PYTHONPATH"] += os.pathsep + str(Path(__file__).parent.parent / "simulator")
     began_s = time.perf_counter()
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    found: dict[str, Any] = json.loads(output)
-    took_s = time.perf_counter() - began_s
-    return found | {"took_s": took_s, "peak_rss_mb": usage.ru_maxrss * 1024 / 1e6}
+    with tempfile.TemporaryFile() as output, subprocess.Popen(command, env=env, stdout=output) as process:
+        peak_mb = 0.0
+        while process.poll() is None:
+            peak_mb = peak_rss_mb(process.pid) or peak_mb
+            time.sleep(0.02)
+        took_s = time.perf_counter() - began_s
+        output.seek(0)
+        found: dict[str, Any] = json.loads(output.read())
+    return found | {"took_s": took_s, "peak_rss_mb": peak_mb}
+
+
+def peak_rss_mb(pid: int) -> float:
+    """Return the largest resident set of a process so far, 0 once it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:")), 0.0)
 
 
 def measure(requests: int, folder: Path) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def _report_sizeless(runs: Sequence[Run], findings: Findings) -> None:
             lines.setdefault(f"{run.network.task}/{run.network.name}", run.line)
     for name, line in lines.items():
         findings.report(
-            line, "", f"no size of {name} is known: what its load or memory is not told counts as 0"
+            line, "", f"no size of {name} is known: memory or a load that is not told counts as 0"
         )
 
 

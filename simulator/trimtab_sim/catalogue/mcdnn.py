@@ -55,8 +55,6 @@ def _network(cells: Cells) -> Network:
     accuracy = cells.read_needed("accuracy_pct", not_negative, Fraction(0)) / 100
     if accuracy > 1:
         cells.findings.problem(cells.line, "accuracy_pct", "is above 100 %")
-    if not cells.text("memory"):
-        cells.findings.report(cells.line, "memory", "is empty; taken as 0")
     return Network(
         task=plain_name(cells.needed("app")),
         name=plain_name(cells.needed("variant")),
