@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from trimtab_sim.replay_journal import Remade, Tally
     from trimtab_sim.what_if import Played
 
+LEAST_SHARE = 0.01
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended: 128 + SIGINT, as shells have it."""
 Progress = Callable[[int, int], None]
@@ -232,11 +233,23 @@ def _figure_rows(columns: dict[str, dict[str, Any]]) -> Iterator[tuple[str, ...]
         counts = [one["outcomes"][outcome] for one in figures]
         if any(counts):
             yield (outcome, *(str(count) for count in counts))
+    yield from _share_rows(figures)
+
+
+def _share_rows(figures: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """Yield a row per variant with at least 1 % of some column's answers, and one for all the others."""
     names = {
-        name: sum(one["share"].get(name, 0.0) for one in figures) for one in figures for name in one["share"]
+        name: [other["share"].get(name, 0.0) for other in figures] for one in figures for name in one["share"]
     }
-    for name in sorted(names, key=lambda name: (-names[name], name)):
-        yield (f"share of {name}", *(_per_cent(one["share"].get(name, 0.0)) for one in figures))
+    shown = [name for name in names if max(names[name]) >= LEAST_SHARE]
+    for name in sorted(shown, key=lambda name: (-sum(names[name]), name)):
+        yield (f"share of {name}", *map(_per_cent, names[name]))
+    rest = [shares for name, shares in names.items() if name not in shown]
+    if rest:
+        yield (
+            f"share of {len(rest)} others",
+            *(_per_cent(sum(column)) for column in zip(*rest, strict=True)),
+        )
 
 
 def _per_cent(value: float) -> str:

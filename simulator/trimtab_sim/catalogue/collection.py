@@ -8,7 +8,7 @@ from typing import Final
 from trimtab.domain.processor import Processor
 from trimtab.domain.quantities import NS_PER_MS, Source
 from trimtab_sim.catalogue.build import Basis, build, plain_name
-from trimtab_sim.catalogue.measurements import LatencyTable, Measurement, Model, Setup
+from trimtab_sim.catalogue.measurements import LatencyTable, Measurement, Model, Setup, Trait
 from trimtab_sim.catalogue.model import Catalogue, Network, Run
 from trimtab_sim.catalogue.predict import Prediction, Predictor
 from trimtab_sim.catalogue.table import Findings
@@ -33,6 +33,7 @@ class Collection:
     rows: list[Measurement] = field(default_factory=list)
     details: dict[Measurement, Detail] = field(default_factory=dict)
     networks: dict[tuple[Model, str], Network] = field(default_factory=dict)
+    traits: dict[str, Trait] = field(default_factory=dict)
     _lines: dict[tuple[Setup, Model], int] = field(default_factory=dict)
 
     def add(self, row: Measurement, detail: Detail | None = None) -> None:
@@ -58,13 +59,14 @@ class Collection:
             return
         self.networks[model, runtime] = _merged(known, network)
 
-    def network(self, setup: Setup, model: Model) -> Network | None:
-        """Return the network that ran, if its accuracy is known."""
-        return self.networks.get((model, setup.runtime)) or self.networks.get((model, ""))
+    def key(self, setup: Setup, model: Model) -> tuple[Model, str] | None:
+        """Return the key of the network that ran, if its accuracy is known."""
+        keys = ((model, setup.runtime), (model, ""))
+        return next((key for key in keys if key in self.networks), None)
 
     def table(self) -> LatencyTable:
         """Return all measurements."""
-        return LatencyTable(tuple(self.rows))
+        return LatencyTable(tuple(self.rows), self.traits)
 
 
 def _merged(known: Network, more: Network) -> Network:
@@ -94,7 +96,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """A run, the runtime it needs, and the model it is of."""
+    """A run, the model it is of, and the runtime its accuracy is of; empty when it is the same in all."""
 
     run: Run
     runtime: str
@@ -121,21 +123,21 @@ def _measured(collection: Collection, choice: Choice) -> Iterator[_Offer]:
     for row in collection.rows:
         if row.setup.device != choice.device or not _wanted(row.setup.runtime, choice):
             continue
-        network = collection.network(row.setup, row.model)
-        if network is None:
+        key = collection.key(row.setup, row.model)
+        if key is None:
             what = f"{row.model.name} {row.model.precision}".strip()
             collection.findings.report(row.line, "", f"no accuracy is known of {what}; the row is left out")
             continue
         detail = collection.details.get(row, Detail())
         run = Run(
             line=row.line,
-            network=_named(network, row.setup.runtime, choice),
+            network=_named(collection.networks[key], key[1], choice),
             processor=choice.place(row.setup),
             latency_ns=row.latency_ns,
             latency_spread=detail.latency_spread,
             resident_bytes=detail.resident_bytes,
         )
-        yield _Offer(run, row.setup.runtime, row.model)
+        yield _Offer(run, key[1], row.model)
 
 
 def _wanted(runtime: str, choice: Choice) -> bool:
@@ -159,7 +161,7 @@ def _predicted(collection: Collection, choice: Choice, measured: Sequence[_Offer
         if guess is None:
             collection.findings.report(0, "", f"{what}: no latency is known to predict one from")
             continue
-        found.append(_Offer(_guess(gap, guess, choice), gap.setup.runtime, gap.model))
+        found.append(_Offer(_guess(gap, guess, choice), gap.runtime, gap.model))
         told = f"{guess.latency_ns / NS_PER_MS:.3g} ms, within a factor of {math.exp(2 * guess.spread):.2g}"
         collection.findings.report(0, "", f"{what} is predicted: {told}")
     return found
@@ -171,6 +173,7 @@ class _Gap:
 
     setup: Setup
     model: Model
+    runtime: str
     network: Network
 
 
@@ -185,14 +188,14 @@ def _gaps(collection: Collection, choice: Choice, measured: Sequence[_Offer]) ->
         name = choice.place(setup).name
         for (model, runtime), network in collection.networks.items():
             possible = (setup.unit, setup.runtime, model.precision) in runs and runtime in ("", setup.runtime)
-            if possible and (name, setup.runtime, model) not in there:
-                yield _Gap(setup, model, network)
+            if possible and (name, runtime, model) not in there:
+                yield _Gap(setup, model, runtime, network)
 
 
 def _guess(gap: _Gap, guess: Prediction, choice: Choice) -> Run:
     return Run(
         line=0,
-        network=_named(gap.network, gap.setup.runtime, choice),
+        network=_named(gap.network, gap.runtime, choice),
         processor=choice.place(gap.setup),
         latency_ns=guess.latency_ns,
         source=Source.ASSUMED,

@@ -3,12 +3,15 @@
 All of ln(latency): a variance of 0.04 is a standard deviation of about 20 %.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trimtab_sim.catalogue.measurements import Trait
 
 Matrix = NDArray[np.float64]
 
@@ -24,7 +27,11 @@ class Item:
 
 
 Shares = Mapping[tuple[str, ...], float]
-"""Variance that two items have in common when they agree in all of these fields of ``Item``."""
+"""Variance that two items have in common when they agree in all of these fields of ``Item``.
+
+``kin`` is agreed in by sizes of one network. ``work`` stands for the product of what both compute, each as
+ln(work) about the mean: the variance of a slope. Networks without traits have neither in common with any.
+"""
 
 TYPICAL: Final[Shares] = {
     ("name",): 3.5,
@@ -35,6 +42,11 @@ TYPICAL: Final[Shares] = {
     ("unit", "runtime"): 0.7,
     ("unit", "precision"): 0.29,
     ("unit", "runtime", "precision"): 0.02,
+    ("kin",): 1.0,
+    ("kin", "unit", "precision"): 0.05,
+    ("work",): 0.5,
+    ("work", "unit", "precision"): 0.03,
+    ("work", "kin"): 0.03,
 }
 """Of an item's latency on the typical device: networks differ most, then runtimes, then precisions."""
 
@@ -51,20 +63,35 @@ DEVIATION: Final[Shares] = {
     ("name", "precision"): 0.06,
     ("name", "unit", "precision"): 0.05,
     ("name", "unit", "runtime", "precision"): 0.05,
+    ("kin", "unit", "precision"): 0.03,
+    ("work", "unit"): 0.01,
 }
 """Of a device's deviation from the typical one: mostly the speed of the device and of its units."""
 
 
-def shared(items: Sequence[Item], shares: Shares) -> Matrix:
+def shared(items: Sequence[Item], shares: Shares, traits: Mapping[str, Trait]) -> Matrix:
     """Return the covariance (items x items) that ``shares`` stands for."""
-    same = {}
-    for field in Item.__slots__:
-        words = np.array([getattr(item, field) for item in items])
-        same[field] = words[:, np.newaxis] == words[np.newaxis, :]
+    alike = _alike(items, traits)
     total = np.zeros((len(items), len(items)))
     for fields, variance in shares.items():
-        agree = np.ones(total.shape, bool)
+        agree = np.full(total.shape, variance)
         for field in fields:
-            agree &= same[field]
-        total += variance * agree
+            agree *= alike[field]
+        total += agree
     return total
+
+
+def _alike(items: Sequence[Item], traits: Mapping[str, Trait]) -> dict[str, Matrix]:
+    """Return how alike items are in each field: 1 or 0, for ``work`` the product of both."""
+    alike = {}
+    for field in Item.__slots__:
+        words = np.array([getattr(item, field) for item in items])
+        alike[field] = (words[:, np.newaxis] == words[np.newaxis, :]).astype(np.float64)
+    told = [traits.get(item.name) for item in items]
+    known = np.array([one is not None for one in told], np.float64)
+    kin = np.array([one.kin if one else "" for one in told])
+    alike["kin"] = (kin[:, np.newaxis] == kin[np.newaxis, :]) * np.outer(known, known)
+    log_work = np.array([math.log(one.work) if one else math.nan for one in told])
+    about_mean = np.nan_to_num(log_work - np.nanmean(log_work)) if known.any() else log_work * 0
+    alike["work"] = np.outer(np.nan_to_num(about_mean), np.nan_to_num(about_mean))
+    return alike

@@ -6,13 +6,14 @@ data (Dempster, Laird and Rubin 1977), with C shrunk towards a prior covariance 
 Wishart prior), and rows that fit badly weighted down as under a multivariate t (Lange, Little and Taylor 1989).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trimtab_sim.catalogue.kinship import DEVIATION, TYPICAL, Item, Matrix, Shares, shared
+from trimtab_sim.catalogue.measurements import Trait
 
 Vector = NDArray[np.float64]
 
@@ -47,23 +48,36 @@ class Learned:
     covariance: Matrix
 
 
-def learn(rows: Matrix, weights: Vector, items: Sequence[Item], settings: Settings) -> Learned:
-    """Return mean and covariance over ``items``; ``rows`` (rows x items) has NaN where unknown.
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """Covariances over items before anything is learned: of the typical device's latencies, of deviations from them."""
+
+    typical: Matrix
+    deviation: Matrix
+
+
+def prior_of(items: Sequence[Item], traits: Mapping[str, Trait], settings: Settings) -> Prior:
+    """Return what is supposed of items before anything is learned."""
+    return Prior(shared(items, settings.typical, traits), shared(items, settings.deviation, traits))
+
+
+def learn(rows: Matrix, weights: Vector, prior: Prior, settings: Settings) -> Learned:
+    """Return mean and covariance over the prior's items; ``rows`` (rows x items) has NaN where unknown.
 
     Rows of one device tell less than rows of several, hence ``weights``.
     """
-    prior = shared(items, settings.deviation)
     if not len(rows):
-        return Learned(np.zeros(len(items)), prior)
-    mean, covariance = _first_mean(rows, items, settings), prior
+        return Learned(np.zeros(len(prior.deviation)), prior.typical + prior.deviation)
+    first, covariance = _first(rows, prior.typical, settings), prior.deviation
+    mean = first.mean
     for _ in range(settings.rounds):
         shift, scatter = _expect(rows, weights, Learned(mean, covariance), settings)
         mean = mean + shift
-        covariance = (scatter + settings.shrink * prior) / (weights.sum() + settings.shrink)
-    return Learned(mean, covariance)
+        covariance = (scatter + settings.shrink * prior.deviation) / (weights.sum() + settings.shrink)
+    return Learned(mean, covariance + first.covariance)
 
 
-def _first_mean(rows: Matrix, items: Sequence[Item], settings: Settings) -> Vector:
+def _first(rows: Matrix, alike: Matrix, settings: Settings) -> Learned:
     """Return an additive model's item effects, carried over to items like them (kriging) where few or none were seen."""
     known = ~np.isnan(rows)
     counts, overall = known.sum(axis=0), float(np.nanmean(rows))
@@ -73,10 +87,10 @@ def _first_mean(rows: Matrix, items: Sequence[Item], settings: Settings) -> Vect
         effects = np.where(counts > 0, effects, overall)
         offsets = np.where(known, rows - effects, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     seen = np.flatnonzero(counts)
-    alike = shared(items, settings.typical)
     among = alike[np.ix_(seen, seen)] + np.diag(settings.spread / counts[seen])
-    mean: Vector = overall + alike[:, seen] @ np.linalg.solve(among, effects[seen] - overall)
-    return mean
+    weights = np.linalg.solve(among, alike[seen]).T
+    mean: Vector = overall + weights @ (effects[seen] - overall)
+    return Learned(mean, alike - weights @ alike[seen])
 
 
 def _expect(rows: Matrix, weights: Vector, known: Learned, settings: Settings) -> tuple[Vector, Matrix]:

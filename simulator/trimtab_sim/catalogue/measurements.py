@@ -1,6 +1,7 @@
 """Published latencies as one table: which network took how long where. What predictions are learned from."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from trimtab.policy.structure import nearest
@@ -41,10 +42,22 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
+class Trait:
+    """What is known of a network besides its latencies: what it is a size of, and how much it computes.
+
+    ``work`` is in multiply-accumulates, or anything in proportion to them among networks of one ``kin``.
+    """
+
+    kin: str
+    work: float
+
+
+@dataclass(frozen=True, slots=True)
 class LatencyTable:
-    """Measurements of many networks on many devices, at most one per setup and model."""
+    """Measurements of many networks on many devices, at most one per setup and model; traits by network's name."""
 
     rows: tuple[Measurement, ...]
+    traits: Mapping[str, Trait] = field(default_factory=dict)
 
     def devices(self) -> tuple[str, ...]:
         """Return all devices in the table's order."""

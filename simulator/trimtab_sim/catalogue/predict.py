@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from trimtab_sim.catalogue.kinship import Item, Matrix
-from trimtab_sim.catalogue.learn import Learned, Settings, Vector, learn
+from trimtab_sim.catalogue.learn import Learned, Prior, Settings, Vector, learn, prior_of
 from trimtab_sim.catalogue.measurements import LatencyTable, Measurement, Model, Setup
 
 TRUST_ROUNDS: Final = 8
@@ -130,7 +130,9 @@ class Predictor:
         if key not in self._lessons:
             items = sorted({*table, *extra})
             others = [row for row in self._table.rows if row.setup.device != device]
-            self._lessons[key] = _teach(others, items, self._settings)
+            self._lessons[key] = _teach(
+                others, items, prior_of(items, self._table.traits, self._settings), self._settings
+            )
         return self._lessons[key]
 
 
@@ -163,7 +165,7 @@ def _cells(wanted: Iterable[Wanted], lesson: _Lesson) -> _Cells:
     return _Cells(items, cores, np.array([setup.unit for setup, _ in several], np.str_))
 
 
-def _teach(rows: Sequence[Measurement], items: Sequence[Item], settings: Settings) -> _Lesson:
+def _teach(rows: Sequence[Measurement], items: Sequence[Item], prior: Prior, settings: Settings) -> _Lesson:
     """Return what rows of other devices teach. A device with many sets of cores counts as the root of their number."""
     index = {item: at for at, item in enumerate(items)}
     places = {
@@ -175,4 +177,4 @@ def _teach(rows: Sequence[Measurement], items: Sequence[Item], settings: Setting
         cells[at] = math.log(row.latency_ns)
     several = Counter(device for device, _ in places)
     weights = np.array([several[device] ** -0.5 for device, _ in places])
-    return _Lesson(index, learn(cells, weights, items, settings))
+    return _Lesson(index, learn(cells, weights, prior, settings))

@@ -12,7 +12,7 @@ from trimtab.domain.processor import Processor
 from trimtab.domain.quantities import NS_PER_MS
 from trimtab_sim.catalogue.build import plain_name
 from trimtab_sim.catalogue.collection import Collection
-from trimtab_sim.catalogue.measurements import Measurement, Model, Setup
+from trimtab_sim.catalogue.measurements import Measurement, Model, Setup, Trait
 from trimtab_sim.catalogue.model import Network
 from trimtab_sim.catalogue.places import place_of
 from trimtab_sim.catalogue.table import Cells, Findings, read_rows
@@ -24,6 +24,7 @@ TASK: Final = "imagenet"
 UNITS: Final = {"CPU": "CPU", "CPU_big": "CPU", "GPU": "GPU", "NNAPI": "NPU", "EdgeTPU": "NPU"}
 """What a unit of the file is. Which chip NNAPI chose is not told; on these phones mostly the DSP."""
 MB: Final = 10**6
+MOBILENET_M: Final = 300
 
 
 def read_published(path: Path, families: tuple[str, ...] = ()) -> Collection:
@@ -39,6 +40,7 @@ def read_published(path: Path, families: tuple[str, ...] = ()) -> Collection:
         network = _network(cells)
         if network is not None:
             collection.tell(model, network, cells.line)
+        _add_trait(cells, collection)
         setup, latency_ms = _setup(cells), cells.read("latency_ms", above_zero)
         if latency_ms is None:
             collection.findings.report(cells.line, "latency_ms", "is empty; the row is left out")
@@ -46,6 +48,22 @@ def read_published(path: Path, families: tuple[str, ...] = ()) -> Collection:
             collection.add(Measurement(setup, model, whole(latency_ms, NS_PER_MS, 1), cells.line))
     collection.findings.raise_any()
     return collection
+
+
+def _add_trait(cells: Cells, collection: Collection) -> None:
+    """Note what a network is a size of and how much it computes.
+
+    Convolutions' work goes with the square of width and of resolution, so that stands in for untold MACs, in the
+    proportion of MobileNet (300 M at width 1 and 224 pixels).
+    """
+    name, macs_m = cells.text("variant"), cells.read("macs_m", above_zero)
+    pixels, width = cells.read("input_px", above_zero), cells.read("width", above_zero)
+    if macs_m is None and pixels is None and name in collection.traits:
+        return
+    guessed_m = MOBILENET_M * (pixels or Fraction(224)) ** 2 / 224**2 * (width or Fraction(1)) ** 2
+    told = collection.traits.get(name)
+    if told is None or macs_m is not None:
+        collection.traits[name] = Trait(cells.text("family"), float((macs_m or guessed_m) * 10**6))
 
 
 def published_place(setup: Setup, profile: DeviceProfile | None) -> Processor:

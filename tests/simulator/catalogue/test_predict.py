@@ -25,7 +25,7 @@ def world(devices: int = 24, noise: float = 0.02, seed: int = 1) -> LatencyTable
     rng = np.random.default_rng(seed)
     size = rng.normal(16, 1.5, NETWORKS)
     trait = rng.normal(0, 1, NETWORKS)
-    rows = []
+    rows: list[Measurement] = []
     for at in range(devices):
         speed, taste = rng.normal(0, 0.8), rng.normal(0, 0.5)
         for unit, shift in (("CPU", 0.0), ("GPU", -0.7)):

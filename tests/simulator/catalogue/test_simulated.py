@@ -1,5 +1,7 @@
 """The scheduler really serves what a catalogue tells of, with every invariant checked."""
 
+from typing import Any
+
 import pytest
 
 from trimtab.core import codec
@@ -10,7 +12,7 @@ from trimtab.domain.request import Request
 from trimtab_sim import Battery, DriverSettings, ModelledRuntime, RunReport, SimulatedDriver, World, poisson
 from trimtab_sim.catalogue import Catalogue, load_catalogue, shipped_catalogues
 
-FILES = {
+FILES: dict[str, dict[str, Any]] = {
     "example.csv": {},
     "mcdnn.csv": {"device_profile": "oriole"},
     "published_variants.csv": {"device": "Pixel 4", "device_profile": "sunfish", "fill": True},
@@ -35,7 +37,7 @@ def test_a_catalogues_families_are_served(name: str) -> None:
     served = [one for one in report.served if one.decision is not None and one.decision.variant]
     assert len(served) > 30
     known = {family.task: {variant.name for variant in family.variants} for family in catalogue.families}
-    assert all(one.decision.variant in known[one.request.task] for one in served if one.decision)
+    assert all(one.decision.variant in known[one.arrival.request.task] for one in served if one.decision)
 
 
 @pytest.mark.parametrize("name", FILES)
