@@ -1,8 +1,8 @@
 """How well published latencies are predicted: each device in turn with two thirds of its rows, all others in full.
 
-    python benchmarks/latency_prediction.py [--json] [--splits 3] [--source ncnn aihub] [--rounds 0]
+    python benchmarks/latency_prediction.py [--json] [--splits 3] [--source ncnn aihub published] [--rounds 0]
 
-Reads ``latency/ncnn_bench.csv`` and ``latency/aihub_perf.csv`` below ``$TRIMTAB_DATA``. ``rows`` hides single
+Reads ``latency/ncnn_bench.csv``, ``aihub_perf.csv`` and ``published_variants.csv`` below ``$TRIMTAB_DATA``. ``rows`` hides single
 rows at random: the same network may stay known on the device under another runtime, precision or set of
 cores. ``networks`` hides whole networks, all their rows on the device. What is learned from other devices
 never sees the device itself. Errors are |predicted - published| / published. ``--rounds 0`` is without the
@@ -23,10 +23,18 @@ import numpy as np
 from trimtab_sim.catalogue import CatalogueError, LatencyTable, Measurement, Predictor, load_latencies
 from trimtab_sim.catalogue.learn import Settings
 
-FILES = {"ncnn": "latency/ncnn_bench.csv", "aihub": "latency/aihub_perf.csv"}
+FILES = {
+    "ncnn": "latency/ncnn_bench.csv",
+    "aihub": "latency/aihub_perf.csv",
+    "published": "latency/published_variants.csv",
+}
+LIMITED = ("ncnn", "aihub")
 HIDDEN_FRAC = 1 / 3
 MOST_FRAC = 0.15
-"""The median error that is wanted at most, for every source and unit, with rows hidden."""
+"""The median error that is wanted at most in ``LIMITED`` sources, for every unit, with rows hidden.
+
+``published`` has four devices that share few networks; it is shown for what filling its gaps is worth.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +65,7 @@ def main() -> int:
     arguments = _arguments()
     data = os.environ.get("TRIMTAB_DATA")
     if not data:
-        print(
-            "TRIMTAB_DATA is not set: it names the folder with latency/ncnn_bench.csv and latency/aihub_perf.csv"
-        )
+        print("TRIMTAB_DATA is not set: it names the folder that has {', '.join(FILES.values())}")
         return 2
     rows: list[Row] = []
     for source in arguments.source:
@@ -75,7 +81,9 @@ def main() -> int:
         rows += _rows(source, errors)
         devices, took_s = len(table.devices()), time.monotonic() - begin_s
         print(f"{source}: {len(table.rows)} rows, {devices} devices, {took_s:.0f} s", file=sys.stderr)
-    met = all(row.error_frac_p50 <= MOST_FRAC for row in rows if row.hidden == "rows")
+    met = all(
+        row.error_frac_p50 <= MOST_FRAC for row in rows if row.hidden == "rows" and row.source in LIMITED
+    )
     if arguments.json:
         print(
             json.dumps({"rows": [asdict(row) for row in rows], "limit_frac": MOST_FRAC, "met": met}, indent=1)
@@ -145,7 +153,9 @@ def _print(rows: Sequence[Row], met: bool) -> None:
     for row in rows:
         figures = f"{row.error_frac_p50:.1%} | {row.error_frac_p90:.0%} | {row.within_2_sd_frac:.0%}"
         print(f"| {row.source} | {row.hidden} | {row.unit} | {row.predictions} | {figures} |")
-    print(f"\nmedian error with rows hidden at most {MOST_FRAC:.0%} everywhere: {'yes' if met else 'NO'}")
+    print(
+        f"\nmedian error with rows hidden at most {MOST_FRAC:.0%} in {' and '.join(LIMITED)}: {'yes' if met else 'NO'}"
+    )
 
 
 if __name__ == "__main__":

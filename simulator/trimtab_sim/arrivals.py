@@ -23,14 +23,19 @@ def poisson(
 ) -> Iterator[Arrival]:
     """Yield ``count`` arrivals with exponential gaps, each of a random kind, numbered ``r1``, ``r2``, ...
 
-    The same seed gives the same arrivals. Sample ``i`` goes with arrival ``i``.
+    The same seed gives the same arrivals. Raises ``ValueError`` without kinds. Sample ``i`` goes with arrival ``i``.
     """
+    if not kinds:
+        raise ValueError("there has to be a kind of request")
     rng = random.Random(seed)  # noqa: S311  a simulation, not a secret
     makers = [numbering(kind) for kind in kinds]
-    gap_s, choice, at_ns = rng.expovariate, rng.choice, start_ns
+    bits, at_ns = len(makers).bit_length(), start_ns
     for index in range(count):
-        at_ns += round(gap_s(rate_per_s) * NS_PER_S) or 1
-        yield Arrival(at_ns, choice(makers)(f"r{index + 1}"), index)
+        at_ns += round(rng.expovariate(rate_per_s) * NS_PER_S) or 1
+        pick = rng.getrandbits(bits)  # what ``rng.choice`` does
+        while pick >= len(makers):
+            pick = rng.getrandbits(bits)
+        yield Arrival(at_ns, makers[pick](f"r{index + 1}"), index)
 
 
 def numbering(kind: Request) -> Callable[[str], Request]:

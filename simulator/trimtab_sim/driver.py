@@ -134,7 +134,7 @@ class SimulatedDriver:
 
     def start(self) -> int:
         """Tell the scheduler what there is, let it load what it wants loaded, and return the time then."""
-        world, now_ns = self._world, self.kernel.now_ns()
+        world, now_ns = self._world, self.kernel.time_ns
         self._read = self._device.reading(now_ns)
         self._condition = _all_but_the_time(self._read)
         self._handle(ev.PolicyReplaced(self._policy), now_ns)
@@ -147,7 +147,7 @@ class SimulatedDriver:
         while self._loading():
             take, item = self.kernel.step()
             take(item)
-        return self.kernel.now_ns()
+        return self.kernel.time_ns
 
     def run(
         self,
@@ -178,7 +178,7 @@ class SimulatedDriver:
 
     def _finish_report(self) -> RunReport:
         report, device = self.report, self._device
-        report.ended_ns = self.kernel.now_ns()
+        report.ended_ns = self.kernel.time_ns
         report.unfinished = len(self._flights)
         self._read = device.reading(report.ended_ns)
         self._condition = _all_but_the_time(self._read)
@@ -194,7 +194,7 @@ class SimulatedDriver:
         try:
             self.kernel.push(at_ns, (take, item), priority)
         except TimeTravelError:
-            raise TimeTravelError(f"{item!r} is in the past of {self.kernel.now_ns()} ns") from None
+            raise TimeTravelError(f"{item!r} is in the past of {self.kernel.time_ns} ns") from None
         self._due += 1
 
     def _next_arrival(self) -> None:
@@ -216,18 +216,18 @@ class SimulatedDriver:
 
     def _happen(self, event: ev.Event) -> None:
         self._due -= 1
-        self._handle(event, self.kernel.now_ns())
+        self._handle(event, self.kernel.time_ns)
 
     def _finish_stage(self, event: ev.StageFinished) -> None:
         self._due -= 1
-        now_ns = self.kernel.now_ns()
+        now_ns = self.kernel.time_ns
         self._handle(event, now_ns)
         self.report.run_energy_uj += event.energy_uj
         self._device.draw(event.energy_uj, now_ns)
 
     def _finish_load(self, event: ev.LoadFinished) -> None:
         self._due -= 1
-        now_ns = self.kernel.now_ns()
+        now_ns = self.kernel.time_ns
         self._handle(event, now_ns)
         self.report.load_energy_uj += event.energy_uj
         self._device.draw(event.energy_uj, now_ns)
@@ -241,7 +241,7 @@ class SimulatedDriver:
         """Tell that a timer is over, unless another one has replaced it."""
         if timer == self._timer:
             self._timer_due = False
-            self._handle(ev.TimerFired(), self.kernel.now_ns())
+            self._handle(ev.TimerFired(), self.kernel.time_ns)
 
     def _drained(self, _command: cm.Drained, _now_ns: int) -> None:
         self.report.drained = True
@@ -250,7 +250,7 @@ class SimulatedDriver:
 
     def _arrive(self, arrival: Arrival) -> None:
         self._due -= 1
-        now_ns = self._last_request_ns = self.kernel.now_ns()
+        now_ns = self._last_request_ns = self.kernel.time_ns
         self._next_arrival()
         if self._idle:
             self._idle = False
@@ -346,7 +346,7 @@ class SimulatedDriver:
         """Read the sensors, unless another reading was planned instead."""
         if reading != self._sense:
             return
-        now_ns = self.kernel.now_ns()
+        now_ns = self.kernel.time_ns
         self._read = device = self._device.reading(now_ns)
         condition = _all_but_the_time(device)
         if condition != self._condition or now_ns - self._told_ns >= HEARTBEAT_NS:

@@ -18,17 +18,18 @@ class TimeTravelError(ValueError):
 class Kernel(Generic[T]):
     """A clock and the items that are due on it; also a ``trimtab.ports.Clock``."""
 
-    __slots__ = ("_heap", "_now_ns", "_seq")
+    __slots__ = ("_heap", "_seq", "time_ns")
 
     def __init__(self, start_ns: int = 0) -> None:
         """Start empty at ``start_ns``."""
         self._heap: list[tuple[int, int, int, T]] = []
-        self._now_ns = start_ns
+        self.time_ns = start_ns
+        """What ``now_ns`` returns."""
         self._seq = 0
 
     def now_ns(self) -> int:
         """Return the time of the item handed out last."""
-        return self._now_ns
+        return self.time_ns
 
     def thread_cpu_ns(self) -> int:
         """Return the same: here nobody takes the processor away."""
@@ -39,8 +40,8 @@ class Kernel(Generic[T]):
 
     def push(self, at_ns: int, item: T, priority: int = 0) -> None:
         """Let ``item`` happen at ``at_ns``; raise ``TimeTravelError`` for a moment that has passed."""
-        if at_ns < self._now_ns:
-            raise TimeTravelError(f"{item!r} at {at_ns} ns is {self._now_ns - at_ns} ns in the past")
+        if at_ns < self.time_ns:
+            raise TimeTravelError(f"{item!r} at {at_ns} ns is {self.time_ns - at_ns} ns in the past")
         self._seq = seq = self._seq + 1
         heappush(self._heap, (at_ns, priority, seq, item))
 
@@ -50,7 +51,7 @@ class Kernel(Generic[T]):
 
     def step(self) -> T:
         """Move on to the next item and return it; raise ``IndexError`` when there is none."""
-        self._now_ns, _, _, item = heappop(self._heap)
+        self.time_ns, _, _, item = heappop(self._heap)
         return item
 
     def run(self, until_ns: int | None = None) -> Iterator[T]:
@@ -62,8 +63,8 @@ class Kernel(Generic[T]):
             while self._heap:
                 yield self.step()
             return
-        if until_ns < self._now_ns:
-            raise TimeTravelError(f"{until_ns} ns is {self._now_ns - until_ns} ns in the past")
+        if until_ns < self.time_ns:
+            raise TimeTravelError(f"{until_ns} ns is {self.time_ns - until_ns} ns in the past")
         while self._heap and self._heap[0][0] < until_ns:
             yield self.step()
-        self._now_ns = until_ns
+        self.time_ns = until_ns

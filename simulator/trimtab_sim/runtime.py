@@ -119,7 +119,7 @@ class ModelledRuntime:
     def load(self, task: str, variant: str, processor: Processor, now_ns: int) -> Loading:
         """Take the profile's load with noise and contention."""
         profile = self._profile(task, variant, processor.name)
-        factor = self._factor(profile, now_ns)
+        factor = self._lognormal(0.0, profile.latency_spread) * self._contention(profile.processor, now_ns)
         load_ns = max(1, round(profile.load_ns * factor))
         return Loading(load_ns, profile.resident_bytes, profile.load_energy_uj * factor)
 
@@ -129,30 +129,33 @@ class ModelledRuntime:
         return 0
 
     def run(self, run: Run, now_ns: int) -> Running:
-        """Take the profile's stage with noise and contention, in proportion to the batch."""
+        """Take the profile's stage with noise and contention, in proportion to the batch.
+
+        The confidence is at or above the rule's threshold with the probability of leaving here.
+        """
         request, decision, stage = run.arrival.request, run.decision, run.stage
-        task, variant = request.task, decision.variant
+        task, variant, random = request.task, decision.variant, self._random
         profile = self._profile(task, variant, run.processor.name)
-        factor = self._factor(profile, now_ns) * request.batch
+        factor = self._lognormal(0.0, profile.latency_spread)
+        if self._contention is not _none:
+            factor *= self._contention(profile.processor, now_ns)
+        factor *= request.batch
         run_ns = round(profile.stage_latency_ns[stage] * factor)
         rule, still_in = self._rules[task, variant, decision.exit_rule]
-        confidence = self._confidence(rule, stage, still_in[stage])
+        draw, threshold = random(), rule.threshold if rule.threshold < 1.0 else 1.0
+        confidence = threshold * draw
+        if random() * still_in[stage] < rule.share_frac[stage]:
+            confidence = threshold + (1.0 - threshold) * draw
         return Running(run_ns if run_ns > 1 else 1, profile.stage_energy_uj[stage] * factor, confidence)
 
     def judge(self, arrival: Arrival, decision: Decision | None, result: Result) -> bool | None:
         """Compare the sample's difficulty with the accuracy where it left."""
         if result.outcome is not _DONE or decision is None:
             return None
-        accuracy = self.accuracy_frac(arrival.request.task, decision, result)
-        return self._difficulties.of(arrival.sample) < accuracy
-
-    def accuracy_frac(self, task: str, decision: Decision, result: Result) -> float:
-        """Return how likely an answer is right: by the rule, or by the exit where it was cut short."""
-        rule, _ = self._rules[task, decision.variant, decision.exit_rule]
-        last = len(rule.share_frac) - 1
-        if result.exit_index == last or result.confidence >= rule.threshold:
-            return rule.accuracy_frac[last]
-        return rule.accuracy_frac[result.exit_index]
+        rule, _ = self._rules[arrival.request.task, decision.variant, decision.exit_rule]
+        by_rule = result.confidence >= rule.threshold
+        accuracy_frac = rule.accuracy_frac[-1 if by_rule else result.exit_index]
+        return self._difficulties.of(arrival.sample) < accuracy_frac
 
     def close(self) -> None:
         """Hold nothing."""
@@ -162,19 +165,6 @@ class ModelledRuntime:
             return self._profiles[task, variant, processor]
         except KeyError:
             raise RuntimeFailure(f"no profile of {task}/{variant} on {processor}") from None
-
-    def _factor(self, profile: Profile, now_ns: int) -> float:
-        factor = self._lognormal(0.0, profile.latency_spread)
-        return factor if self._contention is _none else factor * self._contention(profile.processor, now_ns)
-
-    def _confidence(self, rule: ExitRule, stage: int, still_in: float) -> float:
-        """Draw a confidence at or above the threshold with the probability of leaving here."""
-        draw, threshold = self._random(), rule.threshold
-        if threshold > 1.0:
-            threshold = 1.0
-        if self._random() * still_in < rule.share_frac[stage]:
-            return threshold + (1.0 - threshold) * draw
-        return threshold * draw
 
 
 def _still_in(rule: ExitRule) -> tuple[float, ...]:

@@ -233,7 +233,9 @@ def test_bash_completes(daemon_environment: dict[str, str]) -> None:
     words = {"_TRIMTAB_COMPLETE": "bash_complete", "COMP_WORDS": "trimtab policy ", "COMP_CWORD": "2"}
     command = [sys.executable, "-m", "trimtab"]
     told = subprocess.run(command, env=daemon_environment | words, capture_output=True, text=True)
-    assert set(told.stdout.split()) == {"plain,check", "plain,list", "plain,show", "plain,set"}
+    assert set(told.stdout.split()) == {
+        "plain,check", "plain,diff", "plain,list", "plain,show", "plain,set", "plain,tune",
+    }  # fmt: skip
     assert not told.stderr
 
 

@@ -228,11 +228,15 @@ def test_the_floors_exit() -> None:
 
 def test_a_load_under_way_is_waited_for_and_an_overdue_one_as_long_again() -> None:
     entry = entry_of(candidate())
-    assert entry.load_left_ns(0) == 0
+
+    def load_ns(now_ns: int) -> int:
+        return judge(entry, situation(now_ns=now_ns)).load_ns
+
+    assert load_ns(0) == 0
     entry.resident, entry.load_ns = False, 5 * MS
-    assert entry.load_left_ns(99) == 5 * MS
+    assert load_ns(99) == 5 * MS
     entry.ready_ns = 7 * MS
-    assert [entry.load_left_ns(t * MS) for t in (6, 7, 9)] == [MS, 0, 2 * MS]
+    assert [load_ns(t * MS) for t in (6, 7, 9)] == [MS, 0, 2 * MS]
 
 
 def test_what_is_late_for_certain_is_never_nearer_than_what_is_merely_unlikely() -> None:

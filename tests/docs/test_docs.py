@@ -55,7 +55,7 @@ def commands() -> Iterator[tuple[str, str]]:
         for line in block.text.replace("\\\n", " ").splitlines():
             command = line.strip().removeprefix("$ ")
             if command.startswith("trimtab "):
-                yield " ".join(shlex.split(command, comments=True)), block.where
+                yield shlex.join(shlex.split(command, comments=True)), block.where
 
 
 COMMANDS = list(commands())

@@ -8,7 +8,7 @@ from trimtab.domain.quantities import NS_PER_MS
 from trimtab.domain.request import Request
 from trimtab.ports import RuntimeFailure
 from trimtab_sim import Arrival, ModelledRuntime, World
-from trimtab_sim.runtime import Run, difficulty
+from trimtab_sim.runtime import Run, difficulties, difficulty
 
 
 def decided(variant: str, exit_rule: str = "full") -> Decision:
@@ -74,3 +74,18 @@ def test_the_same_seed_gives_the_same_run(world: World) -> None:
 def test_what_has_no_profile_fails(world: World) -> None:
     with pytest.raises(RuntimeFailure, match="no profile of tiny/nobody on cpu:0"):
         make(world).load("tiny", "nobody", world.processors[0], 0)
+
+
+def test_difficulties_of_a_block_are_those_of_its_samples() -> None:
+    for seed, first in ((0, 0), (3, 7), (2**40 + 1, 10**6)):
+        assert difficulties(seed, first, 50) == [difficulty(seed, first + index) for index in range(50)]
+
+
+def test_samples_are_as_hard_in_whatever_order_they_come(world: World) -> None:
+    done = Result("r1", Outcome.DONE, exit_index=0, confidence=1.0)
+    order = [5, 6, 1029, 1028, 3, 0, 10**9, 6, *range(7, 3000, 97)]
+    accuracy = world.families[0].variant("small").accuracy_frac
+    runtime = make(world, seed=9)
+    for sample in order:
+        arrival = Arrival(0, Request("r1", "tiny"), sample)
+        assert runtime.judge(arrival, decided("small"), done) == (difficulty(9, sample) < accuracy)

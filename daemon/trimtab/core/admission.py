@@ -9,7 +9,7 @@ from trimtab.core.commands import Command, Decided, Finish
 from trimtab.core.holdings import Holdings
 from trimtab.core.lifecycle import ENDINGS, IllegalEventError, move
 from trimtab.core.prices import note_arrival
-from trimtab.core.queueing import LATE_CLASS, class_of, late_count, leave_queue
+from trimtab.core.queueing import DEFAULT_CLASS, LATE_CLASS, class_of, late_count, leave_queue
 from trimtab.core.selection import Choice, Situation
 from trimtab.core.state import Demand, Holding, Live, Phase, State
 from trimtab.core.tables import TaskTable
@@ -55,15 +55,25 @@ class Admission:
 
     # ---- in ----------------------------------------------------------------------------------------
 
-    def check(self, event: ev.RequestArrived) -> None:
-        """Raise ``IllegalEventError`` for a request that no caller may send."""
-        request, live = event.request, self._state.live
-        if request.request_id in live:
-            raise IllegalEventError(event, "this id is in flight", live[request.request_id])
+    def receive(self, event: ev.RequestArrived, now_ns: int) -> bool:
+        """Count a request as demand, or refuse it; raise ``IllegalEventError`` for one that no caller may send."""
+        request, state = event.request, self._state
+        if request.request_id in state.live:
+            raise IllegalEventError(event, "this id is in flight", state.live[request.request_id])
         if request.batch < 1:
             raise IllegalEventError(event, f"a batch has at least one sample, not {request.batch}")
+        refusal = self._refusal(request)
+        if refusal is not None:
+            self._emit(Finish(refusal))
+            return False
+        state.arrivals += 1
+        demand = state.demand.get(request.task)
+        if demand is None:
+            demand = state.demand[request.task] = Demand()
+        note_arrival(demand, now_ns)
+        return True
 
-    def refusal(self, request: Request) -> Result | None:
+    def _refusal(self, request: Request) -> Result | None:
         """Return why a request is refused before anything is decided, if it is."""
         state, task = self._state, request.task
         family = state.families.get(task)
@@ -80,15 +90,6 @@ class Admission:
         else:
             return None
         return Result(request.request_id, Outcome.REJECTED, cause, reason)
-
-    def count(self, task: str, now_ns: int) -> None:
-        """Count an arrival: it is demand, whatever becomes of it."""
-        state = self._state
-        state.arrivals += 1
-        demand = state.demand.get(task)
-        if demand is None:
-            demand = state.demand[task] = Demand()
-        note_arrival(demand, now_ns)
 
     def arrive(self, event: ev.RequestArrived, now_ns: int) -> None:
         """Decide a request that just came in."""
@@ -112,35 +113,38 @@ class Admission:
 
     def _decide_with(self, table: TaskTable, live: Live, now_ns: int) -> None:
         live.attempts += 1
-        at = self._chooser.situation(live, table, now_ns)
-        choice = self._choose_with_room(live, table, at, now_ns)
+        chooser, holdings = self._chooser, self._holdings
+        at = chooser.situation(live, table, now_ns)
+        choice = chooser.strategy.choose(table, at)
+        if choice is not None and not holdings.claim(live, choice.entry, now_ns):
+            choice = self._choose_with_room(live, table, at, choice, now_ns)
         if choice is None:
             self._reject_for(live, table, at, now_ns)
         elif _DEADLINE in choice.given_up and late_count(self._state) >= self._state.policy.queue_limit:
-            self._holdings.release(live, now_ns)
+            holdings.release(live, now_ns)
             self._end(live, Outcome.REJECTED, Cause.OVERLOAD, "overload: too many late requests wait", now_ns)
         else:
             self._queue(live, choice, now_ns)
-            self._record(live, table, at, choice)
-        if table.cold and self._holdings.settled and self._chooser.strategy.adapts:
-            wish = self._chooser.wish(table, at, choice)
+            decision = live.decision = chooser.decision(live, table, at, choice)
+            self._emit(Decided(decision, chooser.explain(table, at, choice) if self._explain else ()))
+        if table.cold and holdings.moving == 0 and chooser.strategy.adapts:
+            wish = chooser.wish(table, at, choice)
             if wish is not None:
-                self._holdings.wish(live.request.task, *wish, now_ns)
+                holdings.wish(live.request.task, *wish, now_ns)
 
-    def _choose_with_room(self, live: Live, table: TaskTable, at: Situation, now_ns: int) -> Choice | None:
-        """Ask the strategy until its choice can also be held in memory."""
-        choice = self._chooser.strategy.choose(table, at)
-        while choice is not None and not self._holdings.claim(live, choice.entry, now_ns):
+    def _choose_with_room(
+        self, live: Live, table: TaskTable, at: Situation, without: Choice, now_ns: int
+    ) -> Choice | None:
+        """Ask the strategy again, until its choice can also be held in memory; there was no room for one."""
+        choice: Choice | None = without
+        while choice is not None:
             needed = choice.entry.resident_bytes
             absent = [e for e in table.cold if e.resident_bytes >= needed]
             table.block(absent, Why.NO_MEMORY, "what is in memory is in use")
             choice = self._chooser.strategy.choose(table, at)
+            if choice is not None and self._holdings.claim(live, choice.entry, now_ns):
+                break
         return choice
-
-    def _record(self, live: Live, table: TaskTable, at: Situation, choice: Choice) -> None:
-        decision = live.decision = self._chooser.decision(live, table, at, choice)
-        told: tuple[Verdict, ...] = self._chooser.explain(table, at, choice) if self._explain else ()
-        self._emit(Decided(decision, told))
 
     def _reject_for(self, live: Live, table: TaskTable, at: Situation, now_ns: int) -> None:
         """Reject a request that no candidate can serve, telling how many fail for which reason.
@@ -167,32 +171,24 @@ class Admission:
 
     def _queue(self, live: Live, choice: Choice, now_ns: int) -> None:
         state = self._state
-        request, deadline_ns = live.request, live.deadline_ns
-        late = _DEADLINE in choice.given_up
-        live.candidate, live.given_up = choice.entry.candidate, choice.given_up
-        rank = live.rank = (LATE_CLASS if late else class_of(request.priority), deadline_ns, live.seq)
-        live.queued_ns = now_ns
-        live.expires_ns = deadline_ns
-        if late:
+        request, candidate, deadline_ns = live.request, choice.entry.candidate, live.deadline_ns
+        live.candidate, live.given_up = candidate, choice.given_up
+        live.queued_ns, live.expires_ns = now_ns, deadline_ns
+        rank = DEFAULT_CLASS if request.priority == 0 else class_of(request.priority)
+        if _DEADLINE in choice.given_up:
+            rank = LATE_CLASS
             live.expires_ns += max(LATE_BUDGETS * (deadline_ns - live.arrived_ns), LATE_GRACE_NS)
+        live.rank = (rank, deadline_ns, live.seq)
         resident = state.residences[live.residence].holding is _RESIDENT
         move(live, _QUEUED if resident else _LOADING)
         state.live[request.request_id] = live
-        if resident and live.attempts == 1 and not state.queue and self._may_start(live, now_ns):
+        alone = resident and live.attempts == 1 and not state.queue and live.expires_ns > now_ns
+        sharing = self._chooser.catalogue.sharing
+        if alone and (not state.running or sharing.is_free(candidate.processor, state.running)):
             self.ready = live
         else:
-            insort(state.queue, (*rank, request.request_id))
+            insort(state.queue, (*live.rank, request.request_id))
             self.queued.append(live)
-
-    def _may_start(self, live: Live, now_ns: int) -> bool:
-        assert live.candidate is not None
-        sharing = self._chooser.catalogue.sharing
-        return live.expires_ns > now_ns and sharing.is_free(live.candidate.processor, self._state.running)
-
-    def take_ready(self) -> Live | None:
-        """Return the request that can start at once, if there is one, and forget it."""
-        live, self.ready = self.ready, None
-        return live
 
     def withdraw(self, live: Live, now_ns: int) -> None:
         """Take a request out of the queue and end its claims, so that it can be decided again."""

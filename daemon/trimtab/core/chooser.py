@@ -231,8 +231,10 @@ class Chooser:
         left_uj = spare_uj(state.energy, state.device, state.policy.battery.reserve_frac, now_ns)
         if left_uj < table.worst_uj * batch + table.load_uj:
             table.spare()
-        lanes = lanes_of(state, self.catalogue.sharing, live, now_ns)
-        estimates = self.catalogue.estimates
+        catalogue = self.catalogue
+        estimates, lanes = catalogue.estimates, catalogue.sharing.idle
+        if state.running or state.queue:
+            lanes = lanes_of(state, catalogue.sharing, live, now_ns)
         return Situation(
             now_ns,
             time_ns,
@@ -255,7 +257,11 @@ class Chooser:
         request, entry, judged = live.request, choice.entry, choice.judged
         candidate = entry.candidate
         latency_ns = int(judged.finish_ns + self._state.overhead_ns)
-        rival, why = self._rival(table, at, choice)
+        rival, why = table.most_accurate, None
+        if rival is not None and rival.candidate.variant == candidate.variant:
+            rival = None
+        if rival is not None and (why := reason(rival, at)) is _CHOSEN:
+            why = _VALUE
         return Decision(
             request.request_id,
             request.task,
@@ -275,16 +281,9 @@ class Chooser:
             choice.given_up,
             live.policy,
             live.rules,
-            rival,
+            "" if rival is None else rival.name,
             why,
         )
-
-    def _rival(self, table: Table, at: Situation, choice: Choice) -> tuple[str, Why | None]:
-        rival = table.most_accurate
-        if rival is None or rival.candidate.variant == choice.entry.candidate.variant:
-            return "", None
-        why = reason(rival, at)
-        return rival.name, _VALUE if why is _CHOSEN else why
 
     def count_reasons(self, table: Table, at: Situation) -> Counter[Why]:
         """Return how many candidates fail for which reason."""
@@ -300,11 +299,13 @@ class Chooser:
         Its load must leave the battery's reserve alone. What is missed has no bound when the choice gave a
         goal up, or when the caller prefers something else than value.
         """
+        by_value, floor, batch, spare_uj = table.prefer in BY_VALUE, at.floor_frac, at.batch, at.spare_uj
         to_beat: tuple[float, ...] = (inf,)
-        by_value = table.prefer in BY_VALUE
         if choice is not None and not choice.given_up:
+            if by_value and table.cold[0].ideal <= choice.judged.value:
+                return None
             to_beat = preference(table.prefer, choice.entry, choice.judged)
-        best, floor, batch, spare_uj = to_beat[0], at.floor_frac, at.batch, at.spare_uj
+        best = to_beat[0]
         for entry in table.cold:
             if by_value and -entry.ideal >= best:
                 return None

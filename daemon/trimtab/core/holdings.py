@@ -36,9 +36,14 @@ class Holdings:
         self._catalogue = catalogue
         self._emit = emit
         self._changed = changed
-        self._loose = False
+        self.loose = False
+        """Whether something may be evicted that could not be before."""
         self._short = False
-        self._moving = sum(r.holding is not Holding.RESIDENT for r in state.residences.values())
+        self.moving = sum(r.holding is not Holding.RESIDENT for r in state.residences.values())
+        """How many variants are loading or leaving.
+
+        Wishes wait until there are none, so that they cannot crowd out the loads that requests wait for.
+        """
         self._used_bytes = used_bytes(state)
 
     # ---- requests count on variants ----------------------------------------------------------------
@@ -68,7 +73,7 @@ class Holdings:
         residence.last_used_ns = now_ns
         self._state.energy.committed_uj -= live.committed_uj
         live.residence, live.committed_uj = "", 0
-        self._loose = True
+        self.loose = True
         if self._short:
             self._short = False
             self._changed()
@@ -77,26 +82,19 @@ class Holdings:
         """Forget that memory was found to be short; the next request finds out again."""
         self._short = False
 
-    def started(self, live: Live, now_ns: int) -> None:
-        """Note that a run on the request's variant began."""
-        residence = self._state.residences[live.residence]
-        residence.uses += 1
-        residence.last_used_ns = now_ns
-
     # ---- coming and going --------------------------------------------------------------------------
 
     def limit_memory(self) -> None:
         """Take over the memory limit that policy and device now set."""
         self._state.memory_limit_bytes = memory_limit(self._state)
-        self._loose = True
+        self.loose = True
 
     def shed(self) -> None:
         """Evict what no longer fits under the memory limit and is idle."""
-        if self._loose:
-            self._loose = False
-            if self._used_bytes > self._state.memory_limit_bytes:
-                for key in overflow(self._state, self._catalogue.last_resorts):
-                    self._evict(key)
+        self.loose = False
+        if self._used_bytes > self._state.memory_limit_bytes:
+            for key in overflow(self._state, self._catalogue.last_resorts):
+                self._evict(key)
 
     def wish(self, task: str, entry: Entry, missed: float, now_ns: int) -> None:
         """Note the value a request missed because a variant was not in memory; load it once that adds up.
@@ -113,14 +111,6 @@ class Holdings:
         room = room_for(state, protected, entry.resident_bytes, unused_before_ns=now_ns - COLD_NS)
         if room.fits and total >= entry.load_price + (EVICTION_PRICE if room.evict else 0.0):
             self._load(task, entry, now_ns)
-
-    @property
-    def settled(self) -> bool:
-        """Return whether nothing is loading or leaving.
-
-        Wishes wait for this, so that they cannot crowd out the loads that requests wait for.
-        """
-        return self._moving == 0
 
     def load_last_resorts(self, now_ns: int) -> None:
         """Load each task's last resort where it is not in memory; it has to stay whatever the limit."""
@@ -139,12 +129,12 @@ class Holdings:
         """Note that a load finished; what it really holds replaces the profile's figure."""
         residence = self._state.residences[key]
         residence.holding = Holding.RESIDENT
-        self._moving -= 1
+        self.moving -= 1
         self._used_bytes += resident_bytes - residence.resident_bytes
         residence.resident_bytes = self._state.sizes[key] = resident_bytes
         residence.ready_ns = residence.last_used_ns = now_ns
         self._state.wishes.pop(key, None)
-        self._loose = True
+        self.loose = True
         self._changed()
 
     def gone(self, key: str) -> None:
@@ -152,7 +142,7 @@ class Holdings:
         residence = self._state.residences.pop(key)
         if residence.holding is not Holding.EVICTING:
             self._used_bytes -= residence.resident_bytes
-        self._moving -= 1
+        self.moving -= 1
         self._changed()
 
     def _load(self, task: str, entry: Entry, now_ns: int) -> Residence | None:
@@ -170,8 +160,8 @@ class Holdings:
     def _begin(self, key: str, residence: Residence) -> Residence:
         self._state.residences[key] = residence
         self._used_bytes += residence.resident_bytes
-        self._moving += 1
-        self._loose = True
+        self.moving += 1
+        self.loose = True
         self._emit(Load(residence.task, residence.variant, residence.pool))
         self._changed()
         return residence
@@ -180,7 +170,7 @@ class Holdings:
         residence = self._state.residences[key]
         residence.holding = Holding.EVICTING
         self._used_bytes -= residence.resident_bytes
-        self._moving += 1
+        self.moving += 1
         self._emit(Evict(residence.task, residence.variant, residence.pool))
         self._changed()
 

@@ -2,9 +2,9 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from math import exp, log
+from math import exp, inf, log
 
-from trimtab.core.selection import IDLE, NO_ROOM, Lane, ln_room_of
+from trimtab.core.selection import IDLE, NO_ROOM, Lane
 from trimtab.core.state import Estimate, Live, Phase, State
 from trimtab.domain.processor import Processor
 
@@ -31,11 +31,11 @@ def resources(processor: Processor) -> tuple[str, ...]:
 class Sharing:
     """Which processors exclude each other: what each occupies, as numbers and as the bits of a mask.
 
-    ``owned`` tells by name what a processor occupies, ``mine`` the same by lane, ``masks`` as bits by name,
-    and ``mask`` is all there is. ``idle`` are the lanes when nothing runs.
+    ``owned`` tells by name what a processor occupies, ``masks`` the same as bits, and ``mask`` is all there
+    is; ``excluded`` are the lanes that wait while it runs, and ``idle`` the lanes when nothing does.
     """
 
-    __slots__ = ("count", "idle", "mask", "masks", "mine", "owned")
+    __slots__ = ("count", "excluded", "idle", "mask", "masks", "owned")
 
     def __init__(self, processors: Iterable[Processor]) -> None:
         """Give each processor and each thing that one occupies a number."""
@@ -44,11 +44,14 @@ class Sharing:
         for processor in processors:
             found = [numbers.setdefault(name, len(numbers)) for name in resources(processor)]
             self.owned[processor.name] = tuple(found)
-        self.mine = tuple(self.owned.values())
         self.count = len(numbers)
         self.masks = {name: sum([1 << one for one in mine]) for name, mine in self.owned.items()}
         self.mask = (1 << self.count) - 1
-        self.idle = [IDLE] * len(self.mine)
+        self.excluded = {
+            name: tuple([lane for lane, other in enumerate(self.masks.values()) if other & mask])
+            for name, mask in self.masks.items()
+        }
+        self.idle = [IDLE] * len(self.owned)
 
     def is_free(self, processor: str, running: Iterable[str]) -> bool:
         """Return whether a processor could start now, given those that are ``running``."""
@@ -60,11 +63,9 @@ class Sharing:
 
 def lanes_of(state: State, sharing: Sharing, live: Live, now_ns: int) -> list[Lane]:
     """Return each processor as a request sees it: the waits behind what runs and is queued before it."""
-    if not (state.running or state.queue):
-        return sharing.idle
-    free = _occupied(state, sharing, now_ns)
     if not state.queue:
-        return [Lane(at_ns, at_ns, False) for at_ns in [_free_at(free, mine) for mine in sharing.mine]]
+        return _behind_runs(state, sharing, now_ns)
+    free = _occupied(state, sharing, now_ns)
     rank = (class_of(live.request.priority), live.deadline_ns, live.seq)
     counts, loading = _line_up(state, sharing, rank, free, now_ns)
     cold = _behind(loading, free) if loading else free
@@ -83,11 +84,21 @@ def rooms_of(
         return [NO_ROOM] * len(lanes)
     ln_time, rooms = log(time_ns), []
     for estimate, lane in zip(estimates, lanes):  # noqa: B905  one each
-        if lane is IDLE:
-            rooms.append(ln_time - (estimate.mean + ln_batch))
-        else:
-            rooms.append(ln_room_of(time_ns - lane[0], estimate.mean + ln_batch))
+        wait_ns = lane.wait_ns
+        ln_room = ln_time if wait_ns == 0 else log(time_ns - wait_ns) if time_ns > wait_ns else -inf
+        rooms.append(ln_room - (estimate.mean + ln_batch))
     return rooms
+
+
+def _behind_runs(state: State, sharing: Sharing, now_ns: int) -> list[Lane]:
+    """Return the lanes when nobody waits. A run that is overdue is expected to take as long again."""
+    lanes = sharing.idle.copy()
+    for name, occupation in state.running.items():
+        left_ns = abs(occupation.expected_end_ns - now_ns)
+        for lane in sharing.excluded[name]:
+            if left_ns > lanes[lane].wait_ns:
+                lanes[lane] = Lane(left_ns, left_ns, False)
+    return lanes
 
 
 def _occupied(state: State, sharing: Sharing, now_ns: int) -> list[int]:

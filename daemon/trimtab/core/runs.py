@@ -1,13 +1,14 @@
 """Run requests stage by stage, learn from what was measured, and cope with what fails."""
 
 from collections.abc import Callable
+from math import exp
 
 from trimtab.core import events as ev
 from trimtab.core.admission import Admission
 from trimtab.core.chooser import Chooser
 from trimtab.core.commands import Command, RunStage
 from trimtab.core.early_exit import floor_of, goes_on, leaves_by_itself
-from trimtab.core.estimator import observe, observe_energy, slowdown
+from trimtab.core.estimator import observe, observe_energy
 from trimtab.core.holdings import Holdings
 from trimtab.core.lifecycle import IllegalEventError, move
 from trimtab.core.state import Holding, Live, Occupation, Phase, State, residence_key
@@ -46,28 +47,32 @@ class Runs:
     def start(self, live: Live, now_ns: int) -> None:
         """Give a request its processor. It keeps its residence until its last stage has run."""
         move(live, _RUNNING)
-        self._holdings.started(live, now_ns)
-        live.started_ns = now_ns
+        residence = self._state.residences[live.residence]
+        residence.uses += 1
+        residence.last_used_ns = live.started_ns = now_ns
         self._run(live, 0, now_ns)
 
     def _run(self, live: Live, stage: int, now_ns: int) -> None:
-        state, candidate, request = self._state, _candidate(live), live.request
+        state, candidate, request = self._state, live.candidate, live.request
+        assert candidate is not None
         request_id, processor = request.request_id, candidate.processor
         live.stage, live.dispatched_ns = stage, now_ns
-        factor = slowdown(state.estimates[processor]) * request.batch
-        end_ns = now_ns + int(_stage_ns(candidate, stage) * factor + state.overhead_ns)
+        factor = exp(state.estimates[processor].mean) * request.batch
+        end_ns = now_ns + int(_stage_costs(candidate, stage)[0] * factor + state.overhead_ns)
         state.running[processor] = Occupation(request_id, now_ns, end_ns)
         self._emit(RunStage(request_id, request.task, candidate.variant, processor, stage))
 
     def on_stage(self, event: ev.StageFinished, now_ns: int) -> None:
         """Take a stage's result: run the next one, or answer."""
         state, live = self._state, self._running(event)
-        candidate = _candidate(live)
+        candidate = live.candidate
+        assert candidate is not None
         self._learn(live, candidate, event, now_ns)
         live.run_ns += event.run_ns
         live.energy_uj += event.energy_uj
         del state.running[candidate.processor]
-        self._holdings.worked(live.residence, now_ns)
+        if state.rests:
+            self._holdings.worked(live.residence, now_ns)
         if live.phase is _ABANDONED:
             self._admission.forget(live, now_ns)
             return
@@ -93,28 +98,24 @@ class Runs:
         """
         state = self._state
         if live.request.batch == 1:
-            estimate = state.estimates[candidate.processor]
-            profile_uj = _stage_uj(candidate, event.stage)
+            profile_ns, profile_uj = _stage_costs(candidate, event.stage)
             biases, ratio = state.energy_biases, state.energy_ratio
             observe_energy(biases, live.residence, ratio, profile_uj, event.energy_uj)
-            observe(estimate, _stage_ns(candidate, event.stage), event.run_ns, now_ns)
+            observe(state.estimates[candidate.processor], profile_ns, event.run_ns, now_ns)
         around_ns = now_ns - live.dispatched_ns - event.run_ns
         if not 0 <= around_ns <= MAX_OVERHEAD_NS:
             around_ns = 0 if around_ns < 0 else MAX_OVERHEAD_NS
         state.overhead_ns += OVERHEAD_GAIN * (around_ns - state.overhead_ns)
-        self._spend(event.energy_uj)
-
-    def _spend(self, energy_uj: float) -> None:
-        energy = self._state.energy
-        energy.own_uj += energy_uj
-        energy.total_uj += energy_uj
+        state.energy.own_uj += event.energy_uj
+        state.energy.total_uj += event.energy_uj
 
     def on_run_failed(self, event: ev.RunFailed, now_ns: int) -> None:
         """Answer a request that cannot be processed, or let its variant rest and find another."""
         live = self._running(event)
         if event.fault not in FAULTS:
             raise IllegalEventError(event, f"a fault is one of {', '.join(FAULTS)}", live)
-        del self._state.running[_candidate(live).processor]
+        assert live.candidate is not None
+        del self._state.running[live.candidate.processor]
         if event.fault == "variant":
             self._holdings.failed(live.residence, now_ns)
         if live.phase is Phase.ABANDONED:
@@ -130,7 +131,8 @@ class Runs:
     def on_loaded(self, event: ev.LoadFinished, now_ns: int) -> None:
         """Let those that waited for a variant run."""
         key = self._held(event, Holding.LOADING)
-        self._spend(event.energy_uj)
+        self._state.energy.own_uj += event.energy_uj
+        self._state.energy.total_uj += event.energy_uj
         for live in self._waiting_for(key):
             move(live, Phase.QUEUED)
             live.load_ns += min(event.load_ns, now_ns - live.queued_ns)
@@ -163,17 +165,12 @@ class Runs:
         return [x for x in self._state.live.values() if x.residence == key and x.phase is Phase.LOADING]
 
 
-def _candidate(live: Live) -> Candidate:
-    assert live.candidate is not None, f"{live.request.request_id} runs without a candidate"
-    return live.candidate
-
-
-def _stage_ns(candidate: Candidate, stage: int) -> int:
-    return candidate.latency_ns[stage] - (candidate.latency_ns[stage - 1] if stage else 0)
-
-
-def _stage_uj(candidate: Candidate, stage: int) -> float:
-    return candidate.energy_uj[stage] - (candidate.energy_uj[stage - 1] if stage else 0.0)
+def _stage_costs(candidate: Candidate, stage: int) -> tuple[int, float]:
+    """Return latency (ns) and energy (uJ) of one stage alone."""
+    latency_ns, energy_uj = candidate.latency_ns, candidate.energy_uj
+    if stage == 0:
+        return latency_ns[0], energy_uj[0]
+    return latency_ns[stage] - latency_ns[stage - 1], energy_uj[stage] - energy_uj[stage - 1]
 
 
 def _note_shortfall(live: Live, candidate: Candidate, event: ev.StageFinished) -> None:

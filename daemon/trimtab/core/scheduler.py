@@ -18,7 +18,7 @@ from collections.abc import Callable
 from trimtab.core import events as ev
 from trimtab.core.admission import MAX_ATTEMPTS, Admission
 from trimtab.core.chooser import Chooser
-from trimtab.core.commands import Command, Drained, Finish, SetTimer
+from trimtab.core.commands import Command, Drained, SetTimer
 from trimtab.core.conditions import Conditions
 from trimtab.core.early_exit import still_in_time
 from trimtab.core.holdings import Holdings
@@ -90,14 +90,9 @@ class Scheduler:
     # ---- requests come and go ----------------------------------------------------------------------
 
     def _on_arrival(self, event: ev.RequestArrived, now_ns: int) -> None:
-        self._admission.check(event)
-        refusal = self._admission.refusal(event.request)
-        if refusal is not None:
-            self._out.append(Finish(refusal))
-            return
-        self._admission.count(event.request.task, now_ns)
-        self._conditions.reprice_if_due(now_ns)
-        self._admission.arrive(event, now_ns)
+        if self._admission.receive(event, now_ns):
+            self._conditions.reprice_if_due(now_ns)
+            self._admission.arrive(event, now_ns)
 
     def _on_cancelled(self, event: ev.RequestCancelled, now_ns: int) -> None:
         """Forget a request whose caller left; one that has just ended is no error, callers race."""
@@ -114,7 +109,8 @@ class Scheduler:
     def _settle(self, now_ns: int) -> None:
         """Start what can start, ask to be woken for the next expiry, and tell when a drain is over."""
         state, admission, sharing = self.state, self._admission, self.chooser.catalogue.sharing
-        if (ready := admission.take_ready()) is not None:
+        if (ready := admission.ready) is not None:
+            admission.ready = None
             self._runs.start(ready, now_ns)
         while state.queue and (live := next_dispatchable(state, sharing)) is not None:
             if live.expires_ns <= now_ns:
@@ -126,7 +122,8 @@ class Scheduler:
             else:
                 leave_queue(state, live)
                 self._runs.start(live, now_ns)
-        self._holdings.shed()
+        if self._holdings.loose:
+            self._holdings.shed()
         if admission.queued or (state.queue and state.timer_ns is None):
             self._set_timer()
         if state.draining and not state.drained and not state.live:

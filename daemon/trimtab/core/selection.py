@@ -7,9 +7,9 @@ Entries are sorted by the most they could be worth, so that a choice looks at a 
 from collections.abc import Iterable, Sequence
 from math import erfc, exp, inf, log, sqrt
 from operator import attrgetter
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from trimtab.core.estimator import DRIFT_PER_NS, MAX_VARIANCE
+from trimtab.core.estimator import DRIFT_PER_NS, MAX_VARIANCE, variance_at
 from trimtab.core.state import Estimate
 from trimtab.domain.decision import Candidate, Why
 from trimtab.domain.policy import Goal, Settings
@@ -30,7 +30,7 @@ BY_VALUE = (Prefer.VALUE, Prefer.ACCURACY)
 """Callers that are served by net value."""
 
 
-class Lane(NamedTuple):
+class Lane(Record, frozen=True):
     """How long one processor is busy for a request.
 
     ``cold_wait_ns`` is the wait of a request that needs a load itself: those that wait for theirs go first,
@@ -97,12 +97,6 @@ class Entry:
         for name in Entry.__slots__:
             setattr(copy, name, getattr(self, name))
         return copy
-
-    def load_left_ns(self, now_ns: int) -> int:
-        """Return how long a request waits for the variant; an overdue load is expected to take as long again."""
-        if self.resident:
-            return 0
-        return self.load_ns if self.ready_ns < 0 else abs(self.ready_ns - now_ns)
 
 
 _ideal, _bound = attrgetter("ideal"), attrgetter("bound")
@@ -260,7 +254,7 @@ def judge(entry: Entry, at: Situation, *, ignore_load: bool = False) -> Judged:
     index = entry.lane
     estimate = at.estimates[index]
     if ignore_load or entry.resident:
-        load_ns, delay_ns, ln_room = 0, at.lanes[index][0], at.ln_room[index]
+        load_ns, delay_ns, ln_room = 0, at.lanes[index].wait_ns, at.ln_room[index]
     else:
         load_ns, delay_ns, ln_room = _with_load(entry, at)
     accuracy, prob, floor_z = 0.0, 0.0, NEVER_Z
@@ -290,13 +284,29 @@ def judge(entry: Entry, at: Situation, *, ignore_load: bool = False) -> Judged:
 def reason(entry: Entry, at: Situation) -> Why:
     """Return the first constraint that an entry breaks, as ``judge`` does, and nothing else."""
     why = _first_broken(entry, at)
-    return judge(entry, at).why if why is _CHOSEN else why
+    if why is not _CHOSEN:
+        return why
+    ln_room = at.ln_room[entry.lane] if entry.resident else _with_load(entry, at)[2]
+    if ln_room <= NO_ROOM:
+        return _DEADLINE if at.min_z > NEVER_Z else _CHOSEN
+    latencies = entry.ln_latency
+    last = 0 if len(latencies) == 1 else floor_exit(entry.candidate.accuracy_frac, at.floor_frac)
+    if ln_room < latencies[last] and at.min_z >= 0.0:
+        return _DEADLINE
+    estimate = at.estimates[entry.lane]
+    noise = estimate.noise if estimate.noise > entry.noise else entry.noise
+    floor_z = (ln_room - latencies[last]) / sqrt(variance_at(estimate, at.now_ns) + noise)
+    return _DEADLINE if floor_z < at.min_z else _CHOSEN
 
 
 def _with_load(entry: Entry, at: Situation) -> tuple[int, int, float]:
-    """Return the load still to wait for, the wait for it or the lane, and ln of the time then left."""
-    wait_ns, cold_ns, _ = at.lanes[entry.lane]
-    load_ns = entry.load_left_ns(at.now_ns)
+    """Return the load still to wait for, the wait for it or the lane, and ln of the time then left.
+
+    A load that is overdue is expected to take as long again as it is late.
+    """
+    lane = at.lanes[entry.lane]
+    wait_ns, cold_ns = lane.wait_ns, lane.cold_wait_ns
+    load_ns = entry.load_ns if entry.ready_ns < 0 else abs(entry.ready_ns - at.now_ns)
     if load_ns > cold_ns:
         cold_ns = load_ns
     if cold_ns > wait_ns:
@@ -333,7 +343,7 @@ def _first_broken(entry: Entry, at: Situation) -> Why:
         return entry.blocked
     if entry.worst_uj * at.batch + entry.load_uj > at.spare_uj and not entry.spared:
         return Why.RESERVE
-    if at.lanes[entry.lane][2]:
+    if at.lanes[entry.lane].full:
         return Why.QUEUE_FULL
     if entry.top_accuracy < at.floor_frac:
         return Why.ACCURACY
@@ -401,7 +411,7 @@ def _worthiest(table: Table, at: Situation) -> Choice | None:
             continue
         if pinned and entry.candidate.variant != pinned:
             continue
-        if best is not None and entry.bound == best_value and entry.energy_uj > best.entry.energy_uj:
+        if best is not None and entry.bound == best_value and _loses_tie(entry, best, at):
             continue
         judged = judge(entry, at)
         if judged.why is not _CHOSEN or judged.value < best_value:
@@ -410,6 +420,13 @@ def _worthiest(table: Table, at: Situation) -> Choice | None:
         if best is None or judged.value > best_value or _tie_key(found) < _tie_key(best):
             best, best_value = found, judged.value
     return best
+
+
+def _loses_tie(entry: Entry, best: Choice, at: Situation) -> bool:
+    """Return whether an entry that can only be worth the same as the best is behind it for certain."""
+    if entry.energy_uj != best.entry.energy_uj:
+        return entry.energy_uj > best.entry.energy_uj
+    return _least_ns(entry, at) > best.judged.finish_ns
 
 
 def _tie_key(choice: Choice) -> tuple[float, float, str]:
@@ -444,8 +461,11 @@ def _preferred(table: Table, at: Situation) -> Choice | None:
 
 def _least(prefer: Prefer, entry: Entry, at: Situation) -> float:
     """Return a lower bound of the first part of an entry's preference key."""
-    if prefer is _ENERGY:
-        return entry.energy_uj
+    return entry.energy_uj if prefer is _ENERGY else _least_ns(entry, at)
+
+
+def _least_ns(entry: Entry, at: Situation) -> float:
+    """Return the time from now until an entry's answer if nothing has to be loaded for it."""
     factor = exp(at.estimates[entry.lane].mean)
     return at.lanes[entry.lane].wait_ns + entry.latency_ns * at.batch * factor
 

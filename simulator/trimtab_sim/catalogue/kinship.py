@@ -30,11 +30,13 @@ Shares = Mapping[tuple[str, ...], float]
 """Variance that two items have in common when they agree in all of these fields of ``Item``.
 
 ``kin`` is agreed in by sizes of one network. ``work`` stands for the product of what both compute, each as
-ln(work) about the mean: the variance of a slope. Networks without traits have neither in common with any.
+ln(work) about the mean: the variance of a slope. Networks without traits have neither in common with any, and
+``untold`` of them is the same network.
 """
 
 TYPICAL: Final[Shares] = {
-    ("name",): 3.5,
+    ("untold",): 3.45,
+    ("name",): 0.05,
     ("name", "unit"): 0.02,
     ("name", "unit", "runtime"): 0.19,
     ("name", "unit", "precision"): 0.054,
@@ -42,7 +44,7 @@ TYPICAL: Final[Shares] = {
     ("unit", "runtime"): 0.7,
     ("unit", "precision"): 0.29,
     ("unit", "runtime", "precision"): 0.02,
-    ("kin",): 1.0,
+    ("kin",): 2.0,
     ("kin", "unit", "precision"): 0.05,
     ("work",): 0.5,
     ("work", "unit", "precision"): 0.03,
@@ -90,6 +92,7 @@ def _alike(items: Sequence[Item], traits: Mapping[str, Trait]) -> dict[str, Matr
     told = [traits.get(item.name) for item in items]
     known = np.array([one is not None for one in told], np.float64)
     kin = np.array([one.kin if one else "" for one in told])
+    alike["untold"] = alike["name"] * np.outer(1 - known, 1 - known)
     alike["kin"] = (kin[:, np.newaxis] == kin[np.newaxis, :]) * np.outer(known, known)
     log_work = np.array([math.log(one.work) if one else math.nan for one in told])
     about_mean = np.nan_to_num(log_work - np.nanmean(log_work)) if known.any() else log_work * 0
