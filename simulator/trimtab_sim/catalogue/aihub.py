@@ -116,7 +116,9 @@ def _add(cells: Cells, collection: Collection, parts: dict[str, set[str]]) -> No
     """Add a row. A model of several components is none that could answer a request: each has a name of its own."""
     unit, latency_ms = cells.needed("unit"), cells.read("latency_ms", not_negative)
     if unit not in UNITS:
-        cells.findings.problem(cells.line, "unit", f"{unit!r} is not one of {', '.join(UNITS)}")
+        cells.findings.report(
+            cells.line, "unit", f"{unit!r} is not one of {', '.join(UNITS)}; the row is left out"
+        )
         return
     if not latency_ms:
         collection.findings.report(cells.line, "latency_ms", "is empty or 0; the row is left out")
@@ -126,7 +128,7 @@ def _add(cells: Cells, collection: Collection, parts: dict[str, set[str]]) -> No
         name = f"{name}/{component}"
     setup = Setup(cells.needed("device"), unit, "", cells.needed("runtime"))
     model = Model(name, cells.needed("precision"))
-    memory = cells.read("mem_max_mb", not_negative)
+    memory = cells.read_if("mem_max_mb", not_negative)
     detail = Detail(resident_bytes=round(memory * MIB) if memory else None)
     collection.add(Measurement(setup, model, whole(latency_ms, NS_PER_MS, 1), cells.line), detail)
 
@@ -140,7 +142,7 @@ def _sizes(path: Path, findings: Findings) -> dict[str, tuple[int, dict[str, int
             precision: round(Fraction(size) * SIZE_BYTES[unit])
             for precision, size, unit in SIZE.findall(cells.text("sizes"))
         }
-        found[cells.needed("model")] = (cells.read("params", count) or 0, sizes)
+        found[cells.needed("model")] = (cells.read_if("params", count) or 0, sizes)
     told.raise_any()
     findings.reported += told.reported
     return found

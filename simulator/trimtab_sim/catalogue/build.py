@@ -39,8 +39,7 @@ def build(runs: Iterable[Run], basis: Basis, findings: Findings) -> Catalogue:
     findings.raise_any()
     _report_sizeless(kept, findings)
     if not kept:
-        told = "; ".join(dict.fromkeys(str(one) for one in findings.reported[:3]))
-        raise findings.refuse(f"no row can be used{f': {told}' if told else ''}")
+        raise findings.nothing_left()
     profiles: dict[str, list[Profile]] = {}
     for run in kept:
         profiles.setdefault(run.network.task, []).append(_profile(run, basis))

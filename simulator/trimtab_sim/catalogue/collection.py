@@ -66,7 +66,7 @@ class Collection:
 
     def table(self) -> LatencyTable:
         """Return all measurements."""
-        return LatencyTable(tuple(self.rows), self.traits)
+        return LatencyTable(tuple(self.rows), self.traits, tuple(self.findings.reported))
 
 
 def _merged(known: Network, more: Network) -> Network:
@@ -106,6 +106,8 @@ class _Offer:
 def catalogue_of(collection: Collection, choice: Choice, basis: Basis) -> Catalogue:
     """Return the catalogue of one device; raise ``CatalogueError``. Rows left out are reported."""
     findings = collection.findings
+    if not collection.rows:
+        raise findings.nothing_left()
     try:
         device = collection.table().find_device(choice.device)
     except ValueError as error:

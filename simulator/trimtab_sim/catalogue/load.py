@@ -1,6 +1,7 @@
 """Reads any catalogue: finds out what a path is by its header and hands it, with options, to its reader."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -38,7 +39,8 @@ from trimtab_sim.catalogue.table import header_of
 from trimtab_sim.device.profile import DeviceProfile
 from trimtab_sim.device.profile_load import DeviceError, load_device
 
-NCNN_ACCURACY: Final = "ncnn_accuracy.csv"
+NCNN_ACCURACY: Final = Path("accuracy") / "ncnn.csv"
+"""Below the shipped catalogues; no catalogue itself."""
 
 
 class _Place(Protocol):
@@ -114,10 +116,9 @@ def _device(options: CommonOptions) -> DeviceProfile | None:
 def _selected(
     collection: Collection, options: DeviceOptions, place: _Place, tasks: Mapping[str, Task]
 ) -> Catalogue:
-    """Return one device's part of a file; which one, the options or the device's profile tell."""
-    profile = _device(options)
-    name = options.device or (profile.ncnn_device if profile else "")
-    choice = Choice(name, partial(place, profile=profile), options.runtime, options.fill)
+    """Return one device's part of a file."""
+    place_here = partial(place, profile=_device(options))
+    choice = Choice(options.device, place_here, options.runtime, options.fill)
     return catalogue_of(collection, choice, _basis(options, tasks))
 
 
@@ -142,6 +143,9 @@ def _aihub(path: Path, given: Mapping[str, Any]) -> Catalogue:
 
 def _ncnn(path: Path, given: Mapping[str, Any]) -> Catalogue:
     options = options_of(NcnnOptions, given)
+    profile = _device(options)
+    if profile is not None and not options.device:
+        options = replace(options, device=profile.ncnn_device)
     accuracy = path.parent / options.accuracy if options.accuracy else shipped_catalogues() / NCNN_ACCURACY
     tasks = {
         "imagenet": Task(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from trimtab.policy.structure import nearest
+from trimtab_sim.catalogue.model import Problem
 
 UNITS: Final = ("CPU", "GPU", "NPU")
 
@@ -54,10 +55,14 @@ class Trait:
 
 @dataclass(frozen=True, slots=True)
 class LatencyTable:
-    """Measurements of many networks on many devices, at most one per setup and model; traits by network's name."""
+    """Measurements of many networks on many devices, at most one per setup and model.
+
+    ``traits`` are by network's name; ``reported`` names the file's rows that were left out.
+    """
 
     rows: tuple[Measurement, ...]
     traits: Mapping[str, Trait] = field(default_factory=dict)
+    reported: tuple[Problem, ...] = ()
 
     def devices(self) -> tuple[str, ...]:
         """Return all devices in the table's order."""

@@ -69,7 +69,8 @@ def _add(cells: Cells, collection: Collection) -> None:
     unit, threads = cells.needed("unit"), cells.read_needed("threads", count, 1)
     model, average = _model(cells), cells.read_needed("avg_ms", not_negative, Fraction(0))
     if unit not in (*CORES, VULKAN):
-        cells.findings.problem(cells.line, "unit", f"{unit!r} is not one of {', '.join((*CORES, VULKAN))}")
+        known = ", ".join((*CORES, VULKAN))
+        cells.findings.report(cells.line, "unit", f"{unit!r} is not one of {known}; the row is left out")
         return
     if not average:
         cells.findings.report(cells.line, "avg_ms", "is 0; the row is left out")

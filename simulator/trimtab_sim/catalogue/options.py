@@ -65,7 +65,10 @@ class AihubOptions(DeviceOptions):
 
 @dataclass(frozen=True, slots=True)
 class NcnnOptions(DeviceOptions):
-    """For ``ncnn_bench.csv``: a file of accuracies; by default the one that ships."""
+    """For ``ncnn_bench.csv``: a file of accuracies; by default the one that ships.
+
+    With ``device_profile`` the device is by default the one that the profile says has the same chip.
+    """
 
     accuracy: str = ""
 

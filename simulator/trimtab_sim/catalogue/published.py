@@ -76,7 +76,8 @@ def _setup(cells: Cells) -> Setup | None:
     unit, threads = cells.needed("unit"), cells.read("threads", count) or 1
     if unit not in UNITS:
         if unit:
-            cells.findings.problem(cells.line, "unit", f"{unit!r} is not one of {', '.join(UNITS)}")
+            told = f"{unit!r} is not one of {', '.join(UNITS)}; the row is left out"
+            cells.findings.report(cells.line, "unit", told)
         return None
     kind = UNITS[unit]
     cores = {"CPU": f"cpu x{threads}", "CPU_big": f"cpu-big x{threads}"}.get(unit, "")

@@ -48,6 +48,11 @@ class Findings:
         """Return the error that ends the reading."""
         return CatalogueError((Problem(self.file, line, column, message),))
 
+    def nothing_left(self) -> CatalogueError:
+        """Return the error for a file of which every row was left out, with the first reasons."""
+        told = "; ".join(str(one) for one in self.reported[:3])
+        return self.refuse(f"no row can be used{f': {told}' if told else ''}")
+
 
 @dataclass(frozen=True, slots=True)
 class Cells:
@@ -76,6 +81,14 @@ class Cells:
             return parse(text)
         except ValueError as error:
             self.findings.problem(self.line, column, str(error))
+            return None
+
+    def read_if(self, column: str, parse: Callable[[str], _Value]) -> _Value | None:
+        """Return a parsed cell; ``None`` when it is empty or, which is reported, cannot be parsed."""
+        try:
+            return parse(self.text(column)) if self.text(column) else None
+        except ValueError as error:
+            self.findings.report(self.line, column, f"{error}; it counts as not told")
             return None
 
     def read_needed(self, column: str, parse: Callable[[str], _Value], otherwise: _Value) -> _Value:

@@ -123,6 +123,16 @@ def test_wrong_cells_are_told(write: "Write", perf: Path) -> None:
     write("aihub_accuracy.csv", ACCURACY.replace("69.3", "693"))
     with pytest.raises(CatalogueError, match=r"aihub_accuracy.csv:2: on_device: is above 100 %"):
         load_catalogue(perf, device="Phone A")
+
+
+def test_what_nobody_knows_is_reported_and_left_out(write: "Write", perf: Path) -> None:
     write("aihub_perf.csv", PERF.replace("NPU,1.5", "TPU,1.5"))
-    with pytest.raises(CatalogueError, match=r"aihub_perf.csv:2: unit: 'TPU' is not one of CPU, GPU, NPU"):
-        load_catalogue(perf, device="Phone A")
+    write("aihub_models.csv", MODELS.replace("11.7M", "some"))
+    catalogue = load_catalogue(perf, device="Phone A")
+    told = [str(one) for one in catalogue.reported]
+    assert any(
+        one.endswith("aihub_perf.csv:2: unit: 'TPU' is not one of CPU, GPU, NPU; the row is left out")
+        for one in told
+    )
+    assert any("aihub_models.csv:2: params: 'some' is not a number with K, M, G or B" in one for one in told)
+    assert catalogue.families[0].variant("resnet18-w8a8").parameters == 0

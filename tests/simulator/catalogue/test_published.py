@@ -57,10 +57,6 @@ def test_the_first_of_two_accuracies_is_taken(write: "Write") -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (
-            "f,a,fp32,,,,,,70,Phone,TPU,4,10,s",
-            ":2: unit: 'TPU' is not one of CPU, CPU_big, GPU, NNAPI, EdgeTPU",
-        ),
         ("f,a,fp32,,,,,,170,Phone,CPU,4,10,s", ":2: top1_pct: is above 100 %"),
         ("f,a,fp32,,,,,,70,Phone,CPU,4,ten,s", ":2: latency_ms: 'ten' is not a number"),
         ("f,,fp32,,,,,,70,Phone,CPU,4,10,s", ":2: variant: is empty"),
@@ -70,6 +66,18 @@ def test_wrong_cells_are_told(write: "Write", row: str, message: str) -> None:
     with pytest.raises(CatalogueError) as caught:
         load_catalogue(write("some.csv", f"{HEADER}\n{row}\n"))
     assert f"some.csv{message}" in str(caught.value)
+
+
+def test_an_unknown_unit_is_reported_and_left_out(write: "Write") -> None:
+    rows = "f,a,fp32,,,,,4,70,Phone,TPU,4,10,s\nf,a,fp32,,,,,4,70,Phone,GPU,4,10,s\n"
+    (problem,) = load_catalogue(write("some.csv", f"{HEADER}\n{rows}")).reported
+    told = "'TPU' is not one of CPU, CPU_big, GPU, NNAPI, EdgeTPU; the row is left out"
+    assert (problem.line, problem.column, problem.message) == (2, "unit", told)
+
+
+def test_a_file_without_any_device_is_refused(write: "Write") -> None:
+    with pytest.raises(CatalogueError, match=r"no row can be used: .*some.csv:2: unit: 'TPU' is not one of"):
+        load_catalogue(write("some.csv", f"{HEADER}\nf,a,fp32,,,,,4,70,Phone,TPU,4,10,s\n"))
 
 
 def test_gaps_can_be_filled_with_predictions() -> None:
