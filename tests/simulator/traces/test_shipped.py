@@ -22,7 +22,7 @@ def test_it_reads(path: Path) -> None:
     reading = load_trace(path)
     repeated = 1 if path.name == "iphone13promax_battery_5min_38d.csv.gz" else 0
     assert reading.problem_count == repeated
-    assert reading.rows > 100
+    assert reading.rows > (100 if "connectivity" not in path.name else 16)
 
 
 def test_the_44_hours() -> None:
@@ -51,5 +51,17 @@ def test_arrival_lists() -> None:
     azure = load_arrivals(FOLDER / "azure_llm_2023_code.csv.gz").arrivals
     assert len(azure) == 8819
     assert azure.columns["generated_tokens"][0] == 10
-    mcdnn = load_arrivals(FOLDER / "mcdnn_arrivals_5.csv.gz").arrivals
-    assert len(mcdnn) / (mcdnn.at_ns[-1] / 1e9) == pytest.approx(1 / 5, rel=0.02)
+
+
+@pytest.mark.parametrize("gap_s", [2, 5, 100])
+def test_arrivals_of_mcdnn(gap_s: int) -> None:
+    mcdnn = load_arrivals(FOLDER / f"mcdnn_arrivals_{gap_s}.csv.gz").arrivals
+    assert len(mcdnn) / (mcdnn.at_ns[-1] / 1e9) == pytest.approx(1 / gap_s, rel=0.02)
+
+
+def test_faces_and_connectivity_of_mcdnn() -> None:
+    faces = load_arrivals(FOLDER / "mcdnn_faces_s2.csv.gz").arrivals
+    assert len(faces) == 7197
+    assert len(set(faces.columns["identity"].tolist())) < len(faces) / 10
+    connected = load_series(FOLDER / "mcdnn_connectivity_s2.csv").series
+    assert set(connected.columns["connected"].tolist()) == {0.0, 1.0}
