@@ -37,7 +37,9 @@ def _rows_of(case: str, budgets_j: tuple[float, ...]) -> Iterator[Row]:
         beside |= {"limit": limit, "overdraft_j": overdraft_j, "load_j": own["load_energy_j"]}
         beside |= {"battery_left": own["battery_frac_end"]}
         case_name = f"{case.removeprefix('mcdnn-')} {budget_j / 1000:g} kJ"
-        yield Row(case_name, share, f">= {ASKED}, no overdraft", share >= ASKED and overdraft_j == 0.0, beside)
+        yield Row(
+            case_name, share, f">= {ASKED}, no overdraft", share >= ASKED and overdraft_j == 0.0, beside
+        )
 
 
 def _figures(prepared: Prepared, strategy: str, seed: int, *, bounds: bool) -> Mapping[str, Any]:
