@@ -28,6 +28,7 @@ def rows(quick: bool) -> list[Row]:
 
 def _rows_of(case: str, budgets_j: tuple[float, ...]) -> Iterator[Row]:
     scenario = load_scenario_file(SCENARIOS / f"{case}.yaml")
+    assert scenario.battery is not None
     for budget_j in budgets_j:
         prepared = prepare(replace(scenario, battery=replace(scenario.battery, energy_j=budget_j)))
         own = _figures(prepared, "value", scenario.seed, bounds=True)
