@@ -13,6 +13,7 @@ from trimtab.core.events import Event
 from trimtab.domain.decision import Verdict
 from trimtab.domain.device import DeviceState
 from trimtab.domain.family import Family, Variant
+from trimtab.domain.grounds import Grounds
 from trimtab.domain.policy import Policy
 from trimtab.domain.processor import Processor
 from trimtab.domain.quantities import Source
@@ -134,11 +135,15 @@ class PolicySource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """All the journal knows of one request, in order, plus every candidate's verdict at each decision."""
+    """All the journal knows of one request, in order, plus every candidate's verdict at each decision.
+
+    ``grounds`` tell for each of these what it stood on: prices, estimates and what was asked.
+    """
 
     request_id: str
     entries: tuple["Entry", ...]
     verdicts: tuple[tuple[Verdict, ...], ...]
+    grounds: tuple[Grounds, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

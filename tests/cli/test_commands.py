@@ -117,13 +117,17 @@ def test_explain_asks_the_daemon_or_reads_the_journal(run: Run, at: tuple[str, s
     run("infer", "fashion", "--sample", 3, *at)
     told = run("explain", *at)
     assert told.exit_code == 0
-    for words in ("arrived", "decided", "started", "done", ">> chosen"):
+    for words in ("arrived", "decided", "started", "done", ">> chosen", "price of", "slow-down", "ms left"):
         assert words in told.output
     from_daemon = json.loads(run("explain", "--json", *at).output)
     journal = daemon.state / "journal.sqlite"
     from_file = json.loads(run("explain", from_daemon["request_id"], "--journal", journal, "--json").output)
     assert from_file == from_daemon
     assert from_file["verdicts"][0]
+    (grounds,) = from_file["grounds"]
+    assert {"energy", "memory", "latency"} <= {price["resource"] for price in grounds["prices"]}
+    values = [(v["value"], sum(part["utility"] for part in v["parts"])) for v in from_file["verdicts"][0]]
+    assert all(value == pytest.approx(total, abs=1e-9) for value, total in values)
     assert run("explain", "9-9", *at).exit_code == 1
     missing = run("explain", "9-9", "--journal", journal)
     assert (missing.exit_code, "9-9" in missing.output) == (1, True)

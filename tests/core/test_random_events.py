@@ -101,8 +101,11 @@ choice = st.integers(0, 1 << 16)
 
 
 def plain(commands: list[cm.Command]) -> list[cm.Command]:
-    """Return commands without the verdicts that only an explaining scheduler fills in."""
-    return [replace(c, verdicts=()) if isinstance(c, cm.Decided | cm.Finish) else c for c in commands]
+    """Return commands without what only an explaining scheduler fills in."""
+    return [
+        replace(c, verdicts=(), grounds=None) if isinstance(c, cm.Decided | cm.Finish) else c
+        for c in commands
+    ]
 
 
 class Machine(RuleBasedStateMachine):

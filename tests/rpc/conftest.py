@@ -26,6 +26,7 @@ from trimtab.domain.family import (
     TensorSpec,
     Variant,
 )
+from trimtab.domain.grounds import Grounds, Outlook, Part, Price
 from trimtab.domain.policy import Goal, Policy
 from trimtab.domain.processor import Processor
 from trimtab.domain.request import Request
@@ -187,8 +188,9 @@ class LoopbackEngine:
             raise KeyError(request_id)
         result = Result("r1", Outcome.DONE, variant="small")
         entries = (Entry(1, 5, RequestArrived(Request("r1", TASK))), Entry(2, 6, Finish(result)))
-        verdicts = (Verdict("large@cpu0", Why.DEADLINE, -0.1, 0.95, 0.3, 1, 2, 3, 4.5, "too slow"),)
-        return Story("r1", entries, (verdicts,))
+        parts = (Part("accuracy", 0.2), Part("energy", -0.3))
+        verdicts = (Verdict("large@cpu0", Why.DEADLINE, -0.1, 0.95, 0.3, 1, 2, 3, 4.5, "too slow", parts),)
+        return Story("r1", entries, (verdicts,), (GROUNDS,))
 
     def policy(self) -> PolicyText:
         return PolicyText(Policy("loopback", "for tests"), self.yaml, "memory")
@@ -204,6 +206,11 @@ class LoopbackEngine:
         policy = await self.validate_policy(yaml)
         self.yaml = yaml
         return policy
+
+
+GROUNDS = Grounds(
+    9, 1, 0.9, 0.95, 2.0, None, 4.5, (Price("energy", 0.5, "J", "horizon"),), (Outlook("cpu0", 1.5, 0.1, 7, 3, 4, True),)
+)  # fmt: skip
 
 
 class Served:

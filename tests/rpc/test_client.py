@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.rpc.conftest import GROUNDS
 
 from trimtab.client import Client, TrimtabError
 from trimtab.domain.decision import Cause, Outcome, Why
@@ -82,6 +83,8 @@ def test_explain(client: Client) -> None:
     assert [entry.kind for entry in story.entries] == ["RequestArrived", "Finish"]
     assert story.entries[0].fields["request"]["task"] == "digits"
     assert story.verdicts[0][0].why is Why.DEADLINE
+    assert sum(part.utility for part in story.verdicts[0][0].parts) == pytest.approx(-0.1)
+    assert story.grounds == (GROUNDS,)
     assert client.explain("r1") == story
     with pytest.raises(TrimtabError, match="no record of request 'r9'") as caught:
         client.explain("r9")

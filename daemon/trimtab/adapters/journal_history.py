@@ -5,12 +5,13 @@ from pathlib import Path
 
 from trimtab.adapters.journal_reader import JournalReader
 from trimtab.core.codec import decode_value
-from trimtab.core.commands import Command, Decided, Finish
+from trimtab.core.commands import Decided, Finish
 from trimtab.core.replay import replay, steps
 from trimtab.core.scheduler import Scheduler
 from trimtab.core.selection import Strategy
 from trimtab.core.state import State
 from trimtab.domain.decision import Verdict
+from trimtab.domain.grounds import Grounds
 from trimtab.ports import Entry, Story
 
 
@@ -35,30 +36,30 @@ class JournalHistory:
                 raise KeyError(
                     f"the journal holds no request {request_id!r}" if request_id else "no request yet"
                 )
-            return Story(wanted, entries, self._verdicts(reader, session, wanted, entries))
+            told = self._told(reader, session, wanted, entries)
+            return Story(wanted, entries, *told)
 
-    def _verdicts(
+    def _told(
         self, reader: JournalReader, session: int, request_id: str, entries: tuple[Entry, ...]
-    ) -> tuple[tuple[Verdict, ...], ...]:
+    ) -> tuple[tuple[tuple[Verdict, ...], ...], tuple[Grounds, ...]]:
         """Replay from the checkpoint before the request until its last entry, listening in."""
         first, last = entries[0].seq, entries[-1].seq
         checkpoint = reader.latest_checkpoint_before(session, first)
         state = None if checkpoint is None else decode_value(State, checkpoint.state)
         begin = 0 if checkpoint is None else checkpoint.seq + 1
         scheduler = Scheduler(self._strategy_named, state, explain=True)
-        told: list[tuple[Verdict, ...]] = []
         rows = ((e.at_ns, e.item) for e in reader.entries(session, begin, last))
-        for difference in replay(scheduler, steps(rows)):
-            told.extend(_told(difference.replayed, request_id))
-        return tuple(told)
+        told = [
+            (command.verdicts, command.grounds)
+            for difference in replay(scheduler, steps(rows))
+            for command in difference.replayed
+            if isinstance(command, Decided | Finish)
+            and command.grounds is not None
+            and _id_of(command) == request_id
+        ]
+        return tuple([verdicts for verdicts, _ in told]), tuple([grounds for _, grounds in told])
 
 
-def _told(commands: tuple[Command, ...], request_id: str) -> list[tuple[Verdict, ...]]:
-    found = []
-    for command in commands:
-        match command:
-            case Decided() if command.decision.request_id == request_id and command.verdicts:
-                found.append(command.verdicts)
-            case Finish() if command.result.request_id == request_id and command.verdicts:
-                found.append(command.verdicts)
-    return found
+def _id_of(command: Decided | Finish) -> str:
+    """Return which request a decision or an answer is about."""
+    return (command.decision if isinstance(command, Decided) else command.result).request_id

@@ -1,4 +1,4 @@
-"""``trimtab infer | status | explain``: talk to a running daemon."""
+"""``trimtab infer | status``: talk to a running daemon."""
 
 import time
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trimtab.cli.output import address_option, fail, json_option, mib, plain, print_json, table, user_errors
-from trimtab.domain.decision import Why
 from trimtab.domain.request import Prefer
 
 if TYPE_CHECKING:
@@ -161,75 +160,3 @@ def battery_text(now: "Status") -> str:
     capacity = "" if device.battery_capacity_j is None else f" of {device.battery_capacity_j:.6g} J"
     source = dict(device.sources).get("battery", "")
     return f"{device.battery_frac:.1%}{capacity}{', charging' if device.charging else ''} ({source})"
-
-
-@click.command()
-@click.argument("decision", required=False, default="")
-@click.option("--journal", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Read this journal instead of asking the daemon.")  # fmt: skip
-@address_option
-@json_option
-@user_errors
-def explain(decision: str, journal: Path | None, address: str, as_json: bool) -> None:
-    """Tell why DECISION (default: the latest) went as it did, and why each other candidate lost."""
-    story = _from_journal(journal, decision) if journal is not None else _from_daemon(address, decision)
-    if as_json:
-        print_json(story)
-        return
-    click.echo(f"request {story.request_id}")
-    began_ns = story.entries[0].at_ns if story.entries else 0
-    for entry in story.entries:
-        click.echo(f"  {(entry.at_ns - began_ns) / 1e6:9.3f} ms  {_told(entry.kind, entry.fields)}")
-    for verdicts in story.verdicts:
-        click.echo()
-        table(
-            ("candidate", "value", "accuracy", "on time", "wait ms", "run ms", "mJ", "why"),
-            [
-                (v.candidate, f"{v.value:.4f}", f"{v.accuracy_frac:.2%}", f"{v.on_time_prob:.1%}",
-                 f"{max(v.wait_ns, v.load_ns) / 1e6:.2f}", f"{v.latency_ns / 1e6:.3f}", f"{v.energy_uj / 1e3:.3f}",
-                 (">> " if v.why is Why.CHOSEN else "") + v.why.value + (f": {v.detail}" if v.detail else ""))
-                for v in verdicts
-            ],
-        )  # fmt: skip
-
-
-def _from_daemon(address: str, decision: str) -> Any:
-    from trimtab.client import Client
-
-    with Client(address) as client:
-        return client.explain(decision)
-
-
-def _from_journal(path: Path, decision: str) -> Any:
-    from trimtab.adapters.journal_history import JournalHistory
-    from trimtab.rpc.control import story_from_wire, story_to_wire
-    from trimtab.strategies import strategy_named
-
-    try:
-        return story_from_wire(story_to_wire(JournalHistory(path, strategy_named).story(decision)))
-    except KeyError as error:
-        fail(f"{path}: {error.args[0]}")
-
-
-def _told(kind: str, fields: dict[str, Any]) -> str:
-    """Return one line of a story in words."""
-    match kind:
-        case "RequestArrived":
-            request = fields["request"]
-            goals = {k: v for k, v in request.items() if v not in (None, "", 0) and k not in ("request_id",)}
-            return "arrived: " + ", ".join(f"{k} {v}" for k, v in goals.items())
-        case "Decided":
-            chosen = fields["decision"]
-            return (f"decided: {chosen['variant']} on {chosen['processor']}, {chosen['accuracy_frac']:.1%} accuracy, "
-                    f"{chosen['on_time_prob']:.1%} sure within {chosen['budget_ns'] / 1e6:g} ms, policy {chosen['policy']}"
-                    + (f", rules {', '.join(chosen['rules'])}" if chosen["rules"] else "")
-                    + (f", gave up {', '.join(chosen['given_up'])}" if chosen["given_up"] else ""))  # fmt: skip
-        case "RunStage":
-            return f"started: {fields['variant']} stage {fields['stage']} on {fields['processor']}"
-        case "StageFinished":
-            return f"stage {fields['stage']} ran {fields['run_ns'] / 1e6:.3f} ms, {fields['energy_uj'] / 1e3:.3f} mJ, confidence {fields['confidence']:.3f}"  # fmt: skip
-        case "Finish":
-            result = fields["result"]
-            reason = f": {result['reason']}" if result["reason"] else ""
-            return f"{result['outcome']}{', on time' if result['on_time'] else ''}{reason}"
-        case _:
-            return f"{kind}: {fields}"

@@ -3,10 +3,11 @@
 import click
 
 from trimtab import __version__
-from trimtab.cli.ask import explain, infer, status
+from trimtab.cli.ask import infer, status
 from trimtab.cli.completion import completion
 from trimtab.cli.data import data
 from trimtab.cli.demo import demo
+from trimtab.cli.explain import explain
 from trimtab.cli.family import family
 from trimtab.cli.policy import policy
 from trimtab.cli.profile import profile

@@ -14,6 +14,7 @@ from trimtab.core.selection import Choice, Situation
 from trimtab.core.state import Demand, Holding, Live, Phase, State
 from trimtab.core.tables import TaskTable
 from trimtab.domain.decision import Cause, Outcome, Result, Verdict, Why
+from trimtab.domain.grounds import Grounds
 from trimtab.domain.policy import Goal
 from trimtab.domain.request import Request
 
@@ -26,6 +27,10 @@ LATE_GRACE_NS = 250_000_000
 """A request whose deadline was given up is dropped once it is late by the larger of the two."""
 STANDING = (Why.NOT_PINNED, Why.VARIANT_DENIED, Why.PROCESSOR_DENIED, Why.UNHEALTHY, Why.NO_MEMORY)
 """Reasons that hold whatever the load and the battery."""
+
+Told = tuple[tuple[Verdict, ...], Grounds | None]
+"""Every candidate's verdict, and what a decision stands on."""
+UNTOLD: Told = ((), None)
 
 _NEW, _QUEUED, _LOADING = Phase.NEW, Phase.QUEUED, Phase.LOADING
 _DONE, _RESIDENT, _DEADLINE = Outcome.DONE, Holding.RESIDENT, Goal.DEADLINE
@@ -126,7 +131,8 @@ class Admission:
         else:
             self._queue(live, choice, now_ns)
             decision = live.decision = chooser.decision(live, table, at, choice)
-            self._emit(Decided(decision, chooser.explain(table, at, choice) if self._explain else ()))
+            told = chooser.explain(table, at, choice) if self._explain else UNTOLD
+            self._emit(Decided(decision, *told))
         if table.cold and holdings.moving == 0 and chooser.strategy.adapts:
             wish = chooser.wish(table, at, choice)
             if wish is not None:
@@ -156,7 +162,7 @@ class Admission:
             return
         counts = self._chooser.count_reasons(table, at)
         passing = [why for why in counts if why not in STANDING]
-        told = self._chooser.explain(table, at, None) if self._explain else ()
+        told = self._chooser.explain(table, at, None) if self._explain else UNTOLD
         if passing == [Why.RESERVE]:
             self._end(live, Outcome.REJECTED, Cause.RESERVE, Cause.RESERVE.value, now_ns, told)
             return
@@ -239,11 +245,11 @@ class Admission:
         cause: Cause,
         reason: str,
         now_ns: int,
-        told: tuple[Verdict, ...] = (),
+        told: Told = UNTOLD,
     ) -> None:
         """End a request that holds nothing."""
         self._drop(live)
-        self._emit(Finish(_result(live, outcome, cause, reason, now_ns), told))
+        self._emit(Finish(_result(live, outcome, cause, reason, now_ns), *told))
 
     def _drop(self, live: Live) -> None:
         self._state.live.pop(live.request.request_id, None)

@@ -6,7 +6,7 @@ from math import exp, inf, log, nan
 
 from trimtab.core.catalogue import Catalogue
 from trimtab.core.estimator import energy_factor
-from trimtab.core.explain import verdicts
+from trimtab.core.explain import grounds, verdicts
 from trimtab.core.prices import (
     Clearing,
     Market,
@@ -35,6 +35,7 @@ from trimtab.core.selection import (
 from trimtab.core.state import Holding, Live, State
 from trimtab.core.tables import TaskTable, Terms, rule_names, rules_for, terms_of
 from trimtab.domain.decision import Candidate, Decision, Verdict, Why
+from trimtab.domain.grounds import Grounds
 from trimtab.domain.policy import Policy, Settings
 from trimtab.domain.quantities import UJ_PER_J
 from trimtab.domain.request import Prefer
@@ -289,9 +290,11 @@ class Chooser:
         """Return how many candidates fail for which reason."""
         return Counter([reason(entry, at) for entry in table.entries])
 
-    def explain(self, table: Table, at: Situation, choice: Choice | None) -> tuple[Verdict, ...]:
-        """Return every candidate's verdict."""
-        return tuple(verdicts(table, at, choice))
+    def explain(
+        self, table: Table, at: Situation, choice: Choice | None
+    ) -> tuple[tuple[Verdict, ...], Grounds]:
+        """Return every candidate's verdict, and what the decision stands on."""
+        return tuple(verdicts(table, at, choice)), grounds(self._state, table, at)
 
     def wish(self, table: Table, at: Situation, choice: Choice | None) -> tuple[Entry, float] | None:
         """Return what would have won had it been resident, and the value the request missed without it.

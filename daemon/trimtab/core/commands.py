@@ -1,6 +1,7 @@
 """Everything the scheduler can ask of its driver, in the order in which it wants it done."""
 
 from trimtab.domain.decision import Decision, Result, Verdict
+from trimtab.domain.grounds import Grounds
 from trimtab.domain.record import Record
 
 
@@ -24,11 +25,12 @@ class Evict(Command, frozen=True):
     pool: str
 
 
-class Decided(Command, frozen=True):
-    """Record a decision. ``verdicts`` is filled only by a scheduler that was asked to explain."""
+class Decided(Command, frozen=True, omit_defaults=True):
+    """Record a decision. ``verdicts`` and ``grounds`` are filled only by a scheduler that was asked to explain."""
 
     decision: Decision
     verdicts: tuple[Verdict, ...] = ()
+    grounds: Grounds | None = None
 
 
 class RunStage(Command, frozen=True):
@@ -41,14 +43,16 @@ class RunStage(Command, frozen=True):
     stage: int
 
 
-class Finish(Command, frozen=True):
+class Finish(Command, frozen=True, omit_defaults=True):
     """Answer the caller: with the output of exit ``result.exit_index`` when done, else with the reason.
 
-    ``verdicts`` say why no candidate could serve a rejected request; filled only when explaining.
+    ``verdicts`` say why no candidate could serve a rejected request, under which ``grounds``; filled only when
+    explaining.
     """
 
     result: Result
     verdicts: tuple[Verdict, ...] = ()
+    grounds: Grounds | None = None
 
 
 class SetTimer(Command, frozen=True):

@@ -118,7 +118,7 @@ class TaskTable(Table):
         """Take in residency, health, memory and prices; ``spare_bytes`` is what another variant may hold."""
         self.marred = bool(state.rests)
         self.spare_cheapest = state.policy.battery.below_reserve is BelowReserve.CHEAPEST
-        price_per_byte = _memory_price(state, self.settings) / BYTES_PER_MIB
+        price_per_byte = memory_price_in(state, self.settings) / BYTES_PER_MIB
         for entry in self._all:
             entry.clear()
             _note_residence(state, entry, spare_bytes)
@@ -199,7 +199,7 @@ def _failures(rest: Rest) -> str:
     return f"{rest.failures} failure{'' if rest.failures == 1 else 's'} in a row"
 
 
-def _memory_price(state: State, settings: Settings) -> float:
+def memory_price_in(state: State, settings: Settings) -> float:
     """Return utility per MiB: the policy's price, in proportion to how full the memory budget is."""
     if settings.memory_price_per_mib == 0.0:
         return 0.0

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from trimtab.domain.grounds import Part
 from trimtab.domain.policy import Goal
 from trimtab.domain.record import Record, Word
 
@@ -69,7 +70,7 @@ class Candidate:
 
 
 class Verdict(Record, frozen=True):
-    """One candidate's figures in one decision; ``value`` is its net value (utility after prices)."""
+    """One candidate's figures in one decision; ``value`` is its net value, of which ``parts`` are the sum."""
 
     candidate: str
     why: Why
@@ -81,6 +82,7 @@ class Verdict(Record, frozen=True):
     latency_ns: int
     energy_uj: float
     detail: str = ""
+    parts: tuple[Part, ...] = ()
 
 
 class Decision(Record, frozen=True):

@@ -9,6 +9,7 @@ import msgspec
 
 from trimtab.domain.decision import Verdict
 from trimtab.domain.family import Family
+from trimtab.domain.grounds import Grounds
 from trimtab.engine.api import PolicyText, Record, Status
 from trimtab.policy.errors import Problem
 from trimtab.ports import Entry, Story
@@ -28,11 +29,12 @@ class StoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A request's story as a client sees it: what happened, and all verdicts of each decision."""
+    """A request's story as a client sees it: what happened, all verdicts of each decision and what it stood on."""
 
     request_id: str
     entries: tuple[StoryEntry, ...]
     verdicts: tuple[tuple[Verdict, ...], ...]
+    grounds: tuple[Grounds, ...] = ()
 
 
 def story_to_wire(story: Story) -> pb.Story:
@@ -42,6 +44,8 @@ def story_to_wire(story: Story) -> pb.Story:
         group = message.verdicts.add()
         for verdict in verdicts:
             fill(group.verdicts.add(), verdict).why_text = verdict.why.value
+    for grounds in story.grounds:
+        fill(message.grounds.add(), grounds)
     return message
 
 
@@ -49,7 +53,8 @@ def story_from_wire(message: pb.Story) -> Explanation:
     """Return a request's story as a client sees it."""
     entries = (StoryEntry(e.seq, e.at_ns, e.kind, msgspec.json.decode(e.json)) for e in message.entries)
     verdicts = (tuple(read(Verdict, verdict) for verdict in group.verdicts) for group in message.verdicts)
-    return Explanation(message.request_id, tuple(entries), tuple(verdicts))
+    grounds = (read(Grounds, one) for one in message.grounds)
+    return Explanation(message.request_id, tuple(entries), tuple(verdicts), tuple(grounds))
 
 
 def status_to_wire(status: Status) -> pb.Status:

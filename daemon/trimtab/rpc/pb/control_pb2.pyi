@@ -16,14 +16,16 @@ class ExplainRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ...) -> None: ...
 
 class Story(_message.Message):
-    __slots__ = ("request_id", "entries", "verdicts")
+    __slots__ = ("request_id", "entries", "verdicts", "grounds")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     VERDICTS_FIELD_NUMBER: _ClassVar[int]
+    GROUNDS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
     verdicts: _containers.RepeatedCompositeFieldContainer[Verdicts]
-    def __init__(self, request_id: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., verdicts: _Optional[_Iterable[_Union[Verdicts, _Mapping]]] = ...) -> None: ...
+    grounds: _containers.RepeatedCompositeFieldContainer[Grounds]
+    def __init__(self, request_id: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., verdicts: _Optional[_Iterable[_Union[Verdicts, _Mapping]]] = ..., grounds: _Optional[_Iterable[_Union[Grounds, _Mapping]]] = ...) -> None: ...
 
 class Entry(_message.Message):
     __slots__ = ("seq", "at_ns", "kind", "json")
@@ -44,7 +46,7 @@ class Verdicts(_message.Message):
     def __init__(self, verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ...) -> None: ...
 
 class Verdict(_message.Message):
-    __slots__ = ("candidate", "why", "why_text", "value", "accuracy_frac", "on_time_prob", "wait_ns", "load_ns", "latency_ns", "energy_uj", "detail")
+    __slots__ = ("candidate", "why", "why_text", "value", "accuracy_frac", "on_time_prob", "wait_ns", "load_ns", "latency_ns", "energy_uj", "detail", "parts")
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     WHY_FIELD_NUMBER: _ClassVar[int]
     WHY_TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +58,7 @@ class Verdict(_message.Message):
     LATENCY_NS_FIELD_NUMBER: _ClassVar[int]
     ENERGY_UJ_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
     candidate: str
     why: str
     why_text: str
@@ -67,7 +70,68 @@ class Verdict(_message.Message):
     latency_ns: int
     energy_uj: float
     detail: str
-    def __init__(self, candidate: _Optional[str] = ..., why: _Optional[str] = ..., why_text: _Optional[str] = ..., value: _Optional[float] = ..., accuracy_frac: _Optional[float] = ..., on_time_prob: _Optional[float] = ..., wait_ns: _Optional[int] = ..., load_ns: _Optional[int] = ..., latency_ns: _Optional[int] = ..., energy_uj: _Optional[float] = ..., detail: _Optional[str] = ...) -> None: ...
+    parts: _containers.RepeatedCompositeFieldContainer[Part]
+    def __init__(self, candidate: _Optional[str] = ..., why: _Optional[str] = ..., why_text: _Optional[str] = ..., value: _Optional[float] = ..., accuracy_frac: _Optional[float] = ..., on_time_prob: _Optional[float] = ..., wait_ns: _Optional[int] = ..., load_ns: _Optional[int] = ..., latency_ns: _Optional[int] = ..., energy_uj: _Optional[float] = ..., detail: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ...) -> None: ...
+
+class Part(_message.Message):
+    __slots__ = ("name", "utility")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UTILITY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    utility: float
+    def __init__(self, name: _Optional[str] = ..., utility: _Optional[float] = ...) -> None: ...
+
+class Grounds(_message.Message):
+    __slots__ = ("time_ns", "overhead_ns", "floor_frac", "confidence", "weight", "max_energy_uj", "spare_uj", "prices", "processors")
+    TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    OVERHEAD_NS_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_FRAC_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    MAX_ENERGY_UJ_FIELD_NUMBER: _ClassVar[int]
+    SPARE_UJ_FIELD_NUMBER: _ClassVar[int]
+    PRICES_FIELD_NUMBER: _ClassVar[int]
+    PROCESSORS_FIELD_NUMBER: _ClassVar[int]
+    time_ns: int
+    overhead_ns: int
+    floor_frac: float
+    confidence: float
+    weight: float
+    max_energy_uj: float
+    spare_uj: float
+    prices: _containers.RepeatedCompositeFieldContainer[Price]
+    processors: _containers.RepeatedCompositeFieldContainer[Outlook]
+    def __init__(self, time_ns: _Optional[int] = ..., overhead_ns: _Optional[int] = ..., floor_frac: _Optional[float] = ..., confidence: _Optional[float] = ..., weight: _Optional[float] = ..., max_energy_uj: _Optional[float] = ..., spare_uj: _Optional[float] = ..., prices: _Optional[_Iterable[_Union[Price, _Mapping]]] = ..., processors: _Optional[_Iterable[_Union[Outlook, _Mapping]]] = ...) -> None: ...
+
+class Price(_message.Message):
+    __slots__ = ("resource", "utility", "unit", "source")
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    UTILITY_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    resource: str
+    utility: float
+    unit: str
+    source: str
+    def __init__(self, resource: _Optional[str] = ..., utility: _Optional[float] = ..., unit: _Optional[str] = ..., source: _Optional[str] = ...) -> None: ...
+
+class Outlook(_message.Message):
+    __slots__ = ("processor", "slowdown", "sigma", "observations", "wait_ns", "cold_wait_ns", "full")
+    PROCESSOR_FIELD_NUMBER: _ClassVar[int]
+    SLOWDOWN_FIELD_NUMBER: _ClassVar[int]
+    SIGMA_FIELD_NUMBER: _ClassVar[int]
+    OBSERVATIONS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_NS_FIELD_NUMBER: _ClassVar[int]
+    COLD_WAIT_NS_FIELD_NUMBER: _ClassVar[int]
+    FULL_FIELD_NUMBER: _ClassVar[int]
+    processor: str
+    slowdown: float
+    sigma: float
+    observations: int
+    wait_ns: int
+    cold_wait_ns: int
+    full: bool
+    def __init__(self, processor: _Optional[str] = ..., slowdown: _Optional[float] = ..., sigma: _Optional[float] = ..., observations: _Optional[int] = ..., wait_ns: _Optional[int] = ..., cold_wait_ns: _Optional[int] = ..., full: _Optional[bool] = ...) -> None: ...
 
 class Decision(_message.Message):
     __slots__ = ("request_id", "task", "candidate", "variant", "processor", "exit_rule", "value", "accuracy_frac", "on_time_prob", "wait_ns", "load_ns", "latency_ns", "energy_uj", "finish_ns", "budget_ns", "energy_price_per_j", "given_up", "policy", "rules", "instead_of", "instead_why", "summary")
