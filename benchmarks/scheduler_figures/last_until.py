@@ -34,7 +34,9 @@ def rows_of(case: str, seeds: tuple[int, ...]) -> Iterator[Row]:
     for seed in seeds:
         prepared = prepare(replace(scenario, seed=seed))
         figures = simulate(prepared, trials(prepared.policies, ["value"], [seed]))[0].figures
-        smallest = simulate(prepared, trials(prepared.policies, ["smallest"], [seed]), bounds=False)[0].figures
+        smallest = simulate(prepared, trials(prepared.policies, ["smallest"], [seed]), bounds=False)[
+            0
+        ].figures
         first_frac = battery.level_frac
         if first_frac is None:
             assert battery.energy_j is not None
@@ -45,4 +47,10 @@ def rows_of(case: str, seeds: tuple[int, ...]) -> Iterator[Row]:
         kept = last_frac >= reserve_frac - STEP_FRAC and figures["overdraft_j"] == 0.0
         beside = {"battery_at_T": last_frac, "reserve": reserve_frac, "overdraft_j": figures["overdraft_j"]}
         beside |= {"share_of_bound": figures["lp_bound_share"], "smallest_at_T": smallest["battery_frac_end"]}
-        yield Row(f"{case} seed {seed}", outlasts, f"0 to {WITHIN}, no overdraft", kept and outlasts <= WITHIN, beside)
+        yield Row(
+            f"{case} seed {seed}",
+            outlasts,
+            f"0 to {WITHIN}, no overdraft",
+            kept and outlasts <= WITHIN,
+            beside,
+        )
