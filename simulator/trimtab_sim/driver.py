@@ -326,6 +326,8 @@ class SimulatedDriver:
         begin_ns = max(now_ns, self._loader_free_ns)
         taken_ns = self._runtime.evict(command.task, command.variant, command.pool, begin_ns)
         self.report.evictions += 1
+        if self._watch is not None:
+            self._watch.evicted(now_ns, command.task, command.variant, command.pool)
         self._loader_free_ns = begin_ns + taken_ns
         event = ev.EvictFinished(command.task, command.variant, command.pool)
         self._push(self._loader_free_ns, self._happen, event, DONE)

@@ -13,17 +13,19 @@ A request is *late* when it was answered after its deadline, expired, or was ref
 the rest of the run in progress and the later stages of that request, and the runs, as long as they really
 took, of requests decided before it with a rank (class, deadline) not behind its own. ``latency`` is the
 profile's times the slow-down the request met. ``load`` is 0 for a variant in memory, else the profile's load
-time times that slow-down, or what was left of a load if that is less.
+time times that slow-down, or what was left of a load if that is less; a variant that was not in memory and would
+not have fitted beside the last resorts is no candidate.
 
 What cannot be known is left out, so that the count errs on the high side: later arrivals that would have gone
-first, what the request would have done to others, variants resting after a failure or evicted meanwhile, full
-memory, queue limits and the driver's own overhead.
+first, what the request would have done to others, variants resting after a failure, memory full of variants in
+use, queue limits and the driver's own overhead.
 """
 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from math import inf
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -38,6 +40,8 @@ from trimtab_sim.offers import Array, Offers
 
 LATE_CAUSES: Final = frozenset({Cause.GOALS, Cause.OVERLOAD, Cause.DEADLINE})
 """Refusals for one of these count as late: a candidate in time might have been chosen."""
+STAYS: Final = 8
+"""So many stays in memory are remembered of each variant."""
 
 
 def is_late(result: Result) -> bool:
@@ -116,7 +120,7 @@ class Suspect:
     """A late request: what could have served it, what was asked, and what was chosen when it was decided.
 
     ``latency_ns`` and ``energy_uj`` are what each offer would really have taken; ``slowdown`` is how much longer
-    than profiled its variant would have taken to load.
+    than profiled its variant would have taken to load, ``spare_bytes`` what a variant not in memory might hold.
     """
 
     job: Job
@@ -130,6 +134,7 @@ class Suspect:
     cap_uj: float
     settings: Settings
     chosen: Decision | None
+    spare_bytes: float = inf
 
 
 class Lateness:
@@ -140,13 +145,18 @@ class Lateness:
         self.backlog = Backlog(processors)
         self.late = self.avoidable = 0
         self._pools = [processor.pool for processor in processors]
-        self._ready_ns: dict[tuple[str, str, str], int] = {}
+        self._stays: dict[tuple[str, str, str], deque[tuple[int, float]]] = {}
         self._suspects: list[tuple[int, int, Suspect]] = []
         self._allowed: dict[tuple[Settings, Offers], NDArray[np.bool_]] = {}
 
     def loads(self, task: str, variant: str, pool: str, ready_ns: int) -> None:
         """Note when a variant will be in a pool's memory."""
-        self._ready_ns[task, variant, pool] = ready_ns
+        self._stays.setdefault((task, variant, pool), deque(maxlen=STAYS)).append((ready_ns, inf))
+
+    def leaves(self, task: str, variant: str, pool: str, now_ns: int) -> None:
+        """Note that a variant leaves a pool's memory."""
+        stays = self._stays[task, variant, pool]
+        stays[-1] = (stays[-1][0], now_ns)
 
     def suspect(self, suspect: Suspect) -> None:
         """Take in a late request; it is judged once its deadline has passed and all ahead of it is known."""
@@ -183,12 +193,13 @@ class Lateness:
         return bool((fits & (ends <= one.job.deadline_ns - one.then_ns)).any())
 
     def _load_ns(self, one: Suspect) -> Array:
-        """Return how long each offer's variant would have been on its way into memory."""
+        """Return how long each offer's variant would have been on its way into memory; forever without room."""
         offers, left = one.offers, []
         for candidate, place, slow in zip(offers.candidates, offers.processor, one.slowdown, strict=True):
-            ready_ns = self._ready_ns.get((one.task, candidate.variant, self._pools[place]))
-            load_ns = candidate.load_ns * slow
-            left.append(load_ns if ready_ns is None else min(load_ns, max(0.0, ready_ns - one.then_ns)))
+            stays = self._stays.get((one.task, candidate.variant, self._pools[place]), ())
+            ready_ns = next((ready for ready, gone in stays if gone > one.then_ns), inf)
+            load_ns = candidate.load_ns * slow if candidate.resident_bytes <= one.spare_bytes else inf
+            left.append(min(load_ns, max(0.0, ready_ns - one.then_ns)))
         return np.array(left, float)
 
     def _allowed_by(self, settings: Settings, offers: Offers) -> NDArray[np.bool_]:

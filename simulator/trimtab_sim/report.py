@@ -64,6 +64,9 @@ class Watcher:
     def loaded(self, now_ns: int, task: str, variant: str, pool: str, load_ns: int) -> None:
         """Take a load that begins at ``now_ns`` and will take ``load_ns``; one that fails is not told."""
 
+    def evicted(self, now_ns: int, task: str, variant: str, pool: str) -> None:
+        """Take a variant that is told to leave memory."""
+
 
 @dataclass(slots=True)
 class RunReport:

@@ -265,3 +265,7 @@ class _Fan(Watcher):
     def loaded(self, now_ns: int, task: str, variant: str, pool: str, load_ns: int) -> None:
         for watcher in self._watchers:
             watcher.loaded(now_ns, task, variant, pool, load_ns)
+
+    def evicted(self, now_ns: int, task: str, variant: str, pool: str) -> None:
+        for watcher in self._watchers:
+            watcher.evicted(now_ns, task, variant, pool)

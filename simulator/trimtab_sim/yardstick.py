@@ -78,7 +78,7 @@ class _Terms:
     """What a policy asks of a request, as the scheduler works it out."""
 
     def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+        self.policy = policy
         self._rules = {rule.name: index for index, rule in enumerate(policy.rules)}
         self._known: dict[tuple[str, tuple[int, ...]], Settings] = {}
         self.state, self.state_ns = DeviceState(), 0
@@ -87,13 +87,13 @@ class _Terms:
         """Return what was asked, by the rules its decision names or, without one, those that match now."""
         if decision is None:
             local_s = self.state.local_time_s + (now_ns - self.state_ns) // NS_PER_S
-            rules = matching_rules(self._policy, self.state, local_s % 86_400, request.task, request.app)
+            rules = matching_rules(self.policy, self.state, local_s % 86_400, request.task, request.app)
         else:
             rules = tuple(self._rules[name] for name in decision.rules)
         key = (request.task, rules)
         settings = self._known.get(key)
         if settings is None:
-            settings = self._known[key] = settle(self._policy, *key)
+            settings = self._known[key] = settle(self.policy, *key)
         budget_ns, floor_frac = request.latency_budget_ns, request.min_accuracy_frac
         cap_uj = settings.max_energy_uj if request.max_energy_uj is None else request.max_energy_uj
         return _Asked(
@@ -123,6 +123,7 @@ class _Flight:
     decided_ns: int
     factors: _Factors
     decision: Decision
+    spare_bytes: float
     processor: str = ""
     took: tuple[float, float] = (0.0, 0.0)
     profiled: tuple[float, float] = (0.0, 0.0)
@@ -166,6 +167,11 @@ class Yardstick(Watcher):
         self._profiles = {
             (task, one.variant, one.processor): one for task, some in world.profiles.items() for one in some
         }
+        self._bytes = {key[:2]: one.resident_bytes for key, one in self._profiles.items()}
+        resorts = [(family.task, family.last_resort) for family in world.families]
+        self._last_resort_bytes = sum(self._bytes.get(key, 0) for key in resorts)
+        self._held: dict[tuple[str, str, str], int] = {}
+        self._spare_bytes = inf
         self._offers: dict[Kind, Offers] = {}
         self._best: dict[Kind, Offers] = {}
         self._rows: dict[Kind, list[_Row]] = {}
@@ -177,19 +183,30 @@ class Yardstick(Watcher):
     # ---- what the driver tells -------------------------------------------------------------------------
 
     def device(self, now_ns: int, state: DeviceState) -> None:
-        """Note the state that rules are matched against."""
+        """Note the state that rules are matched against, and what variants may hold in it."""
         self._terms.state, self._terms.state_ns = state, now_ns
+        goal, available = self._terms.policy.memory, state.memory_available_bytes
+        limit = inf if goal.limit_bytes is None else goal.limit_bytes
+        if available is not None:
+            limit = min(limit, max(0, sum(self._held.values()) + available - goal.keep_available_bytes))
+        self._spare_bytes = limit - self._last_resort_bytes
 
     def loaded(self, now_ns: int, task: str, variant: str, pool: str, load_ns: int) -> None:
         """Note when a variant will be in memory."""
         self._lateness.loads(task, variant, pool, now_ns + load_ns)
+        self._held[task, variant, pool] = self._bytes[task, variant]
+
+    def evicted(self, now_ns: int, task: str, variant: str, pool: str) -> None:
+        """Note that a variant leaves memory."""
+        self._lateness.leaves(task, variant, pool, now_ns)
+        self._held.pop((task, variant, pool), None)
 
     def decided(self, now_ns: int, decision: Decision) -> None:
         """Note what the processors were like when a request was first decided."""
         flight = self._flights.get(decision.request_id)
         if flight is None:
             job = Job(next(self._orders), now_ns + decision.budget_ns)
-            flight = _Flight(job, decision, now_ns, self._factors(now_ns), decision)
+            flight = _Flight(job, decision, now_ns, self._factors(now_ns), decision, self._spare_bytes)
             self._flights[decision.request_id] = flight
         flight.decision = decision
         flight.job.last = Goal.DEADLINE in decision.given_up
@@ -230,8 +247,7 @@ class Yardstick(Watcher):
         job.priority = request.priority
         self._take(request, row)
         if is_late(one.result):
-            first = None if flight is None else flight.first
-            self._suspect(request, job, row, now_ns if flight is None else flight.decided_ns, first)
+            self._suspect(request, job, row, now_ns, flight)
         oldest = next(iter(self._flights.values()), None)
         self._lateness.judge(now_ns, now_ns if oldest is None else oldest.decided_ns)
 
@@ -323,7 +339,11 @@ class Yardstick(Watcher):
         self.oracle.add(chunk)
         rows.clear()
 
-    def _suspect(self, request: Request, job: Job, row: _Row, then_ns: int, first: Decision | None) -> None:
+    def _suspect(self, request: Request, job: Job, row: _Row, now_ns: int, flight: _Flight | None) -> None:
+        """Take in a late request as it was when it was decided, or refused just now."""
+        then_ns, first, spare_bytes = now_ns, None, self._spare_bytes
+        if flight is not None:
+            then_ns, first, spare_bytes = flight.decided_ns, flight.first, flight.spare_bytes
         offers = self._offers_of((request.task, request.variant))
         time, energy = (np.array(factor)[offers.processor] for factor in row.factors)
         asked = row.asked
@@ -340,6 +360,7 @@ class Yardstick(Watcher):
                 cap_uj=asked.cap_uj,
                 settings=asked.settings,
                 chosen=first,
+                spare_bytes=spare_bytes,
             )
         )
 

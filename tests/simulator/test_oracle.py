@@ -242,6 +242,24 @@ def test_late_request_is_avoidable_when_another_candidate_was_in_time(world: Wor
     assert not avoidable(world, usual, busy_ns=4_900_000)
 
 
+def test_variant_that_had_left_memory_counts_with_its_load_and_only_if_there_was_room(world: World) -> None:
+    """It takes 4 ms to load and 0.2 ms to run, of the 5 ms that the request had left at 1 ms."""
+    usual = suspect_of(offers_in(world))
+    slow = replace(usual, slowdown=np.full(len(usual.offers), 3.0))
+    for left_ns, found in ((usual.then_ns + 1, True), (usual.then_ns, False)):
+        lateness = Lateness(world.processors)
+        for processor in world.processors:
+            for variant in ("large", "small", "staged"):
+                lateness.loads("tiny", variant, processor.pool, 0)
+                lateness.leaves("tiny", variant, processor.pool, left_ns)
+        lateness.suspect(slow)
+        lateness.judge_all()
+        assert (lateness.avoidable == 1) is found
+    assert avoidable(world, usual, loaded=False)
+    assert not avoidable(world, replace(usual, spare_bytes=0.0), loaded=False)
+    assert avoidable(world, replace(usual, spare_bytes=0.0))
+
+
 def test_only_other_candidates_count(world: World) -> None:
     offers = offers_in(world)
     report = SimulatedDriver(world, Policy("p"), ModelledRuntime(world.families, world.profiles))

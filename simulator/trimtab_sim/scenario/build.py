@@ -188,7 +188,11 @@ def _slowdown(part: Part) -> Slowdown:
     if "switching" in part:
         process = part["switching"]
         on_ns, off_ns = duration_ns(process["on"]), duration_ns(process["off"])
-        return Slowdown(processors, ((0, float(process["factor"])),), True, on_ns, off_ns)
+        shared = process.get("shared", False)
+        return Slowdown(processors, ((0, float(process["factor"])),), True, on_ns, off_ns, shared)
+    if "jitter" in part:
+        tail = float(part["jitter"]["scale"]), float(part["jitter"]["shape"])
+        return Slowdown(processors, ((0, 1.0),), jitter=tail)
     if "steps" in part:
         steps = tuple((duration_ns(step["at"]), float(step["factor"])) for step in part["steps"])
         return Slowdown(processors, steps)

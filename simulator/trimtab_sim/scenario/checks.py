@@ -82,10 +82,10 @@ def _contention(entries: Sequence[Any]) -> Iterator[_Found]:
     """Yield entries that are no contention, or several in one."""
     for index, entry in enumerate(map(_mapping, entries)):
         path: Path = ("contention", index)
-        kinds = [key for key in ("factor", "steps", "switching") if key in entry]
+        kinds = [key for key in ("factor", "steps", "switching", "jitter") if key in entry]
         if len(kinds) != 1:
             found = " and ".join(kinds) or "none of them"
-            yield path, f"exactly one of factor, steps and switching is needed, not {found}"
+            yield path, f"exactly one of factor, steps, switching and jitter is needed, not {found}"
         for key in ("begin", "until"):
             if key in entry and "factor" not in entry:
                 yield (*path, key), f"{key} goes with factor only"

@@ -1,4 +1,4 @@
-"""What slows processors down over time: given steps, or spells that come and go at random."""
+"""What slows processors down over time: given steps, spells that come and go, and runs that are off by themselves."""
 
 import random
 from bisect import bisect_right
@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from trimtab.domain.settings import allows
-from trimtab_sim.runtime import Contention
+from trimtab_sim.runtime import Contention, difficulty
 from trimtab_sim.scenario.model import Slowdown
 
 Process = Callable[[int], float]
 """The factor at a moment (ns since the scenario began)."""
 MIN_SPELL_NS: Final = 1000
+MOMENT_NS: Final = 1000
+"""Jitter is drawn anew for each moment of this length."""
 
 
 class Steps:
@@ -52,25 +54,40 @@ class Switching:
         return max(MIN_SPELL_NS, round(self._rng.expovariate(1.0 / self._means[kind])))
 
 
+class Jitter:
+    """A factor of its own at each moment, never below 1 and heavy-tailed: 1 + scale ((1 - u)^(-1/shape) - 1).
+
+    That is a Lomax (Pareto II) excess: a share p of the moments exceeds scale (p^(-1/shape) - 1). It is a function
+    of seed and moment alone and so the same for all processors: whoever runs then is as unlucky.
+    """
+
+    def __init__(self, scale: float, shape: float, seed: str) -> None:
+        """Draw from ``seed``; the mean excess is scale / (shape - 1) for a shape above 1."""
+        self._scale = scale
+        self._power = -1.0 / shape
+        self._seed = random.Random(seed).getrandbits(62)  # noqa: S311  a simulation, not a secret
+
+    def __call__(self, now_ns: int) -> float:
+        """Return the factor that holds at ``now_ns``."""
+        left = 1.0 - difficulty(self._seed, now_ns // MOMENT_NS)
+        return 1.0 + self._scale * (float(left**self._power) - 1.0)
+
+
 def contention(
     slowdowns: Iterable[Slowdown], processors: Iterable[str], seed: int, start_ns: int
 ) -> Contention:
     """Return the factor by processor and moment: the product of all entries that concern it.
 
-    Each processor has a random process of its own, drawn from the seed, its name and the entry's number.
+    Each processor has spells of its own, drawn from the seed, its name and the entry's number, unless they are
+    ``shared``.
     """
     processes: dict[str, list[Process]] = {name: [] for name in processors}
     for number, slowdown in enumerate(slowdowns):
-        steps = Steps(slowdown.steps)
+        alike = _process(slowdown, f"{seed}/{number}")
         for name in processes:
-            if not allows(slowdown.processors, name):
-                continue
-            if slowdown.switching:
-                own_seed = f"{seed}/{number}/{name}"
-                slower = slowdown.steps[0][1]
-                processes[name].append(Switching(slower, slowdown.on_ns, slowdown.off_ns, own_seed))
-            else:
-                processes[name].append(steps)
+            if allows(slowdown.processors, name):
+                own = slowdown.switching and not slowdown.shared
+                processes[name].append(_process(slowdown, f"{seed}/{number}/{name}") if own else alike)
 
     def factor(processor: str, now_ns: int) -> float:
         product = 1.0
@@ -79,3 +96,12 @@ def contention(
         return product
 
     return factor
+
+
+def _process(slowdown: Slowdown, seed: str) -> Process:
+    """Return the process of one entry."""
+    if slowdown.jitter is not None:
+        return Jitter(*slowdown.jitter, seed)
+    if slowdown.switching:
+        return Switching(slowdown.steps[0][1], slowdown.on_ns, slowdown.off_ns, seed)
+    return Steps(slowdown.steps)

@@ -116,9 +116,10 @@ class BackgroundTrace:
 
 @dataclass(frozen=True, slots=True)
 class Slowdown:
-    """Contention on some processors: (from ns, factor) steps, or a process that switches at random.
+    """Contention on some processors: (from ns, factor) steps, spells at random, or a draw for each moment.
 
-    With ``switching`` the only step is the factor of a slow spell; ``on_ns`` and ``off_ns`` are mean lengths.
+    With ``switching`` the only step is the factor of a slow spell; ``on_ns`` and ``off_ns`` are mean lengths, and
+    all processors have the same spells when they are ``shared``. ``jitter`` is scale and shape of a heavy tail.
     """
 
     processors: Filter
@@ -126,6 +127,8 @@ class Slowdown:
     switching: bool = False
     on_ns: int = 0
     off_ns: int = 0
+    shared: bool = False
+    jitter: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,3 +44,22 @@ def test_moments_may_be_asked_in_any_order() -> None:
     one, other = (contention((process,), ("p",), 7, start_ns=0) for _ in range(2))
     times = [at * NS_PER_S // 3 for at in range(300)]
     assert [one("p", at) for at in times] == [other("p", at) for at in reversed(times)][::-1]
+
+
+def test_shared_spells_are_the_same_on_all_processors() -> None:
+    process = Slowdown(EVERYTHING, ((0, 1.5),), True, NS_PER_S, NS_PER_S, shared=True)
+    slow = contention((process,), ("cpu:0", "gpu"), 3, start_ns=0)
+    one = [slow("cpu:0", at * NS_PER_S // 10) for at in range(400)]
+    assert set(one) == {1.0, 1.5}
+    assert one == [slow("gpu", at * NS_PER_S // 10) for at in range(400)]
+
+
+def test_jitter_exceeds_its_scale_as_often_as_a_lomax_tail_does() -> None:
+    """With shape 2 one run in a hundred exceeds 9 scales and one in ten 2.16 scales, on every processor alike."""
+    tail = Slowdown(EVERYTHING, ((0, 1.0),), jitter=(0.01, 2.0))
+    slow = contention((tail,), ("cpu:0", "gpu"), 3, start_ns=0)
+    found = [slow("cpu:0", at * 1000) for at in range(40_000)]
+    assert found == [slow("gpu", at * 1000) for at in range(40_000)]
+    assert min(found) >= 1.0
+    assert abs(sum(one > 1.09 for one in found) / 40_000 - 0.01) < 0.002
+    assert abs(sum(one > 1.02162 for one in found) / 40_000 - 0.1) < 0.006

@@ -69,7 +69,7 @@ def scenario(text: str) -> Scenario:
         ),
         (
             HEAD + STREAM + "contention: [{factor: 2, switching: {factor: 2, on: 1s, off: 1s}}]",
-            "s.yaml:6:14: contention[0]: exactly one of factor, steps and switching is needed, not factor and switching",
+            "s.yaml:6:14: contention[0]: exactly one of factor, steps, switching and jitter is needed, not factor and switching",
         ),
         (
             HEAD + STREAM + "contention: [{steps: [{at: 5s, factor: 2}, {at: 5s, factor: 1}]}]",
@@ -123,7 +123,7 @@ def test_units_and_defaults() -> None:
         "battery: {capacity_j: 100, level: 80 %, reserve: 0.1, last_until: '07:00', below_reserve: reject,"
         " background_mw: 3, when_empty: serve}\n"
         "contention: [{processor: 'cpu:*', factor: 2, begin: 1s, until: 3s},"
-        " {switching: {factor: 3, on: 1s, off: 2s}}]\n"
+        " {switching: {factor: 3, on: 1s, off: 2s, shared: true}}, {jitter: {scale: 0.01, shape: 2}}]\n"
     )
     stream, other = found.streams
     request = stream.request
@@ -143,4 +143,6 @@ def test_units_and_defaults() -> None:
     assert found.horizon_ns == (24 * 3600 - 1800) * NS_PER_S
     assert found.contention[0].steps == ((NS_PER_S, 2.0), (3 * NS_PER_S, 1.0))
     assert found.contention[1].switching
+    assert found.contention[1].shared
+    assert found.contention[2].jitter == (0.01, 2.0)
     assert (found.seed, found.device, found.policies, found.strategies) == (0, None, ("balanced",), ())
