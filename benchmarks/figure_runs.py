@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scheduler_figures import SCENARIOS
+
 from trimtab_sim.scenario.prepare import Prepared, prepare_file
 from trimtab_sim.simulate import simulate, trials
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from figure_runs import RIVALS, SEEDS, prepared
+
 from scheduler_figures import Row
 from trimtab_sim.report import Served
 from trimtab_sim.results.trial import Observer, Trial

@@ -6,6 +6,7 @@ asked for, or the energy does not count as met.
 """
 
 from figure_runs import RIVALS, figures, mean, prepared
+
 from scheduler_figures import Row
 from trimtab_sim.scenario.prepare import Prepared
 

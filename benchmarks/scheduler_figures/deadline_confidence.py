@@ -5,6 +5,7 @@ variant that is sure enough, at one of 24 budgets; the accuracy told beside, ove
 """
 
 from figure_runs import RIVALS, figures, mean, prepared
+
 from scheduler_figures import Row
 from trimtab_sim.scenario.prepare import Prepared
 

@@ -4,6 +4,7 @@
 """
 
 from figure_runs import RIVALS, figures, mean, prepared
+
 from scheduler_figures import Row
 
 WHAT = "requests late although another candidate would have been in time"
