@@ -4,14 +4,17 @@ The driver asks a ``SimulatedRuntime`` how long a load or run takes and what it 
 simulated time pass. A ``trimtab.ports.RuntimeFailure`` it raises becomes the event that the daemon would see.
 """
 
-import random
 from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate
+from math import exp
+from statistics import NormalDist
 from typing import Final, Protocol
+from zlib import crc32
 
 import numpy as np
 
 from trimtab.domain.decision import Decision, Outcome, Result
-from trimtab.domain.family import ExitRule, Family, Profile
+from trimtab.domain.family import Family, Profile
 from trimtab.domain.processor import Processor
 from trimtab.domain.record import Record
 from trimtab.ports import RuntimeFailure
@@ -20,8 +23,11 @@ from trimtab_sim.arrivals import Arrival
 MASK: Final = (1 << 64) - 1
 SEED_STEP: Final = 0xD1342543DE82EF95
 STEP: Final = 0x9E3779B97F4A7C15
-MIX: Final = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+MIX_1, MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 """The constants of splitmix64 (Steele, Lea and Flood, OOPSLA 2014), and one that sets seeds apart."""
+NORMAL: Final = tuple(NormalDist().inv_cdf((index + 0.5) / (1 << 12)) for index in range(1 << 12))
+"""Equally likely values of a standard normal variable."""
+BITS_26: Final = (1 << 26) - 1
 BLOCK: Final = 1024
 _DONE = Outcome.DONE
 
@@ -85,8 +91,9 @@ def _none(_processor: str, _now_ns: int) -> float:
 class ModelledRuntime:
     """Takes times, energy and memory from profiles, with lognormal noise and contention on top.
 
-    Energy is the profile's power times the simulated duration. At each exit a request leaves with the
-    probability that makes the rule's ``share_frac`` come true. A sample is as hard for every variant: it is
+    Energy is the profile's power times the simulated duration. Noise, and the exit at which a request leaves
+    in the shares of the rule, depend on seed, task and request id alone, so a request has the same luck on
+    every variant and under every policy; the n-th load of a variant likewise. A sample is as hard for every variant: it is
     answered correctly when its difficulty, uniform in 0..1 and a function of seed and sample alone, lies
     below the accuracy where it left (the rule's own if it left by confidence or at the end, that of the
     exit if it was cut short). So strategies are compared on the same draw of samples.
@@ -100,8 +107,9 @@ class ModelledRuntime:
         contention: Contention = _none,
     ) -> None:
         """Model these families with the profiles of each task; the same seed gives the same run."""
+        families = tuple(families)
         self._rules = {
-            (family.task, variant.name, rule.name): (rule, _still_in(rule))
+            (family.task, variant.name, rule.name): (rule, tuple(accumulate(rule.share_frac)))
             for family in families
             for variant in family.variants
             for rule in variant.exit_rules
@@ -111,15 +119,20 @@ class ModelledRuntime:
             for task, some in profiles.items()
             for profile in some
         }
-        rng = random.Random(seed)  # noqa: S311  a simulation, not a secret
-        self._random, self._lognormal = rng.random, rng.lognormvariate
+        self._first = seed * SEED_STEP
+        self._tasks = {family.task: crc32(family.task.encode()) << 32 for family in families}
+        self._loads: dict[str, int] = {}
         self._difficulties = _Difficulties(seed)
         self._contention = contention
 
     def load(self, task: str, variant: str, processor: Processor, now_ns: int) -> Loading:
         """Take the profile's load with noise and contention."""
         profile = self._profile(task, variant, processor.name)
-        factor = self._lognormal(0.0, profile.latency_spread) * self._contention(profile.processor, now_ns)
+        name = f"{task}/{variant}/{processor.name}"
+        self._loads[name] = nth = self._loads.get(name, 0) + 1
+        luck = mixed(self._first + (crc32(name.encode()) << 32) + nth * STEP)
+        factor = exp(profile.latency_spread * NORMAL[luck & 0xFFF])
+        factor *= self._contention(profile.processor, now_ns)
         load_ns = max(1, round(profile.load_ns * factor))
         return Loading(load_ns, profile.resident_bytes, profile.load_energy_uj * factor)
 
@@ -134,17 +147,18 @@ class ModelledRuntime:
         The confidence is at or above the rule's threshold with the probability of leaving here.
         """
         request, decision, stage = run.arrival.request, run.decision, run.stage
-        task, variant, random = request.task, decision.variant, self._random
+        task, variant = request.task, decision.variant
         profile = self._profile(task, variant, run.processor.name)
-        factor = self._lognormal(0.0, profile.latency_spread)
+        luck = mixed(self._first + (self._tasks[task] + crc32(request.request_id.encode())) * STEP)
+        factor = exp(profile.latency_spread * NORMAL[luck & 0xFFF])
         if self._contention is not _none:
             factor *= self._contention(profile.processor, now_ns)
         factor *= request.batch
         run_ns = round(profile.stage_latency_ns[stage] * factor)
-        rule, still_in = self._rules[task, variant, decision.exit_rule]
-        draw, threshold = random(), rule.threshold if rule.threshold < 1.0 else 1.0
+        rule, left_frac = self._rules[task, variant, decision.exit_rule]
+        draw, threshold = (luck >> 38) / (1 << 26), rule.threshold if rule.threshold < 1.0 else 1.0
         confidence = threshold * draw
-        if random() * still_in[stage] < rule.share_frac[stage]:
+        if ((luck >> 12) & BITS_26) / (1 << 26) < left_frac[stage]:
             confidence = threshold + (1.0 - threshold) * draw
         return Running(run_ns if run_ns > 1 else 1, profile.stage_energy_uj[stage] * factor, confidence)
 
@@ -167,17 +181,17 @@ class ModelledRuntime:
             raise RuntimeFailure(f"no profile of {task}/{variant} on {processor}") from None
 
 
-def _still_in(rule: ExitRule) -> tuple[float, ...]:
-    """Return the share of samples that reach each exit."""
-    return tuple([sum(rule.share_frac[stage:]) for stage in range(len(rule.share_frac))])
-
-
 def difficulty(seed: int, sample: int) -> float:
     """Return a number uniform in 0..1 that depends on seed and sample alone (splitmix64)."""
-    x = (seed * SEED_STEP + (sample + 1) * STEP) & MASK
-    x = ((x ^ (x >> 30)) * MIX[0]) & MASK
-    x = ((x ^ (x >> 27)) * MIX[1]) & MASK
-    return ((x ^ (x >> 31)) >> 11) / (1 << 53)
+    return (mixed(seed * SEED_STEP + (sample + 1) * STEP) >> 11) / (1 << 53)
+
+
+def mixed(number: int) -> int:
+    """Return 64 bits that each depend on every bit of a number (splitmix64)."""
+    x = number & MASK
+    x = ((x ^ (x >> 30)) * MIX_1) & MASK
+    x = ((x ^ (x >> 27)) * MIX_2) & MASK
+    return x ^ (x >> 31)
 
 
 class _Difficulties:
@@ -203,7 +217,7 @@ def difficulties(seed: int, first: int, count: int) -> list[float]:
     """Return what ``difficulty`` does for ``count`` samples from ``first`` on."""
     x = np.arange(first + 1, first + 1 + count, dtype=np.uint64) * np.uint64(STEP)
     x += np.uint64(seed * SEED_STEP & MASK)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(MIX[0])
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(MIX[1])
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(MIX_1)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(MIX_2)
     found: list[float] = (((x ^ (x >> np.uint64(31))) >> np.uint64(11)) / (1 << 53)).tolist()
     return found
