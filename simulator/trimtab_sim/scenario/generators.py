@@ -3,23 +3,19 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from math import cos, gamma, log, pi
+from math import cos, pi
 from typing import Any, Final
 
 from trimtab.domain.quantities import NS_PER_S
 from trimtab.policy.scalars import day_time_s, duration_ns, fraction
 from trimtab_sim.scenario.model import Stream
 from trimtab_sim.traces import ArrivalTrace, generate
-from trimtab_sim.traces.sessions import Fit, SessionModel
+from trimtab_sim.traces.sessions import OBSERVED, SessionModel
 
 BLOCK_REQUESTS: Final = 200_000
 """About so many arrivals are made at once; each block has a seed of its own."""
 BLOCK_CYCLES: Final = 1000
 """At least so many bursts or sessions lie in a block: at its end one is cut off."""
-SESSION_SHAPE: Final = 0.637
-"""Weibull shape of the lengths of 154 sessions: maximum likelihood on 44 h of an iPhone's display log."""
-PAUSE_SPREAD: Final = 0.978
-"""Standard deviation of ln(pause) between those sessions."""
 Day = float
 """Seconds after midnight."""
 
@@ -88,13 +84,10 @@ def _bursts(figures: Mapping[str, Any]) -> Generator:
 
 
 def _sessions(figures: Mapping[str, Any]) -> Generator:
-    """Return sessions with Weibull lengths and log-normal pauses of the means given (see the constants)."""
+    """Return the sessions observed on an iPhone, stretched until lengths and pauses have the means given."""
     rate = figures["rate_per_s"]
     session_s, pause_s = (duration_ns(figures[key]) / NS_PER_S for key in ("session", "pause"))
-    scale_s = session_s / gamma(1 + 1 / SESSION_SHAPE)
-    length = Fit("weibull", scale_s, SESSION_SHAPE, 0.0, 0)
-    pause = Fit("lognormal", log(pause_s) - PAUSE_SPREAD**2 / 2, PAUSE_SPREAD, 0.0, 0)
-    model = SessionModel(length, pause)
+    model = SessionModel(OBSERVED.length.of_mean(session_s), OBSERVED.pause.of_mean(pause_s))
     block_s = max(BLOCK_REQUESTS / rate, BLOCK_CYCLES * (session_s + pause_s))
     return Generator(lambda seed, length_s, _: model.arrivals(seed, rate, length_s), block_s)
 

@@ -45,6 +45,19 @@ class Fit:
         """Return the share of durations up to each of ``seconds``."""
         return _CDF[self.name](np.asarray(seconds, np.float64) - self.least_s, self.first, self.second)
 
+    @property
+    def mean_s(self) -> float:
+        """Return the mean duration in seconds."""
+        if self.name == "lognormal":
+            return self.least_s + math.exp(self.first + self.second**2 / 2)
+        return self.least_s + self.first * math.gamma(1 + 1 / self.second)
+
+    def of_mean(self, mean_s: float) -> "Fit":
+        """Return the same distribution with all durations stretched alike, so that this is their mean."""
+        factor = mean_s / self.mean_s
+        first = self.first + math.log(factor) if self.name == "lognormal" else self.first * factor
+        return replace(self, first=first, least_s=self.least_s * factor)
+
     def draw(self, rng: np.random.RandomState, count: int) -> Floats:
         """Return ``count`` random durations in seconds."""
         if self.name == "lognormal":

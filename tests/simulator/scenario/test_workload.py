@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ from trimtab_sim.arrivals import Arrival
 from trimtab_sim.scenario.build import DEFAULTS
 from trimtab_sim.scenario.model import Stream
 from trimtab_sim.scenario.workload import Source, Span, merged
-from trimtab_sim.traces import ArrivalTrace, Labels
+from trimtab_sim.traces import ArrivalTrace, Labels, Series, load_series
+from trimtab_sim.traces.sessions import OBSERVED, distance, find_sessions
 
 HOUR = Span(3600 * NS_PER_S, start_s=0, seed=3)
 TASK = ("fashion",)
+DISPLAY_LOG = Path(__file__).parents[3] / "simulator" / "traces" / "iphone13promax_display_44h.csv.gz"
 
 
 def stream(kind: str, **figures: Any) -> Stream:
@@ -39,7 +42,6 @@ def trace(*at_s: float, **more: Any) -> ArrivalTrace:
         (stream("gamma", rate_per_s=2, cv=3), 7200),
         (stream("diurnal", rate_per_s=2, peak="00:30", swing=1), 14_400),
         (stream("bursts", rate_per_s=12, quiet_rate_per_s=0.5, busy="10s", quiet="50s"), 8700),
-        (stream("sessions", rate_per_s=10, session="1min", pause="4min"), 7200),
     ],
     ids=lambda value: value.kind if isinstance(value, Stream) else "",
 )
@@ -53,6 +55,29 @@ def test_a_generator_keeps_its_rate_and_its_seed(one: Stream, expected: int) -> 
     assert times[-1] < HOUR.duration_ns
     assert found == arrivals(one)
     assert one.kind == "regular" or found != arrivals(one, replace(HOUR, seed=4))
+
+
+def test_sessions_are_those_of_the_display_log_stretched_to_given_means() -> None:
+    begins_s, ends_s = find_sessions(load_series(DISPLAY_LOG).series)
+    stretch = 2.0
+    means = {
+        "session": f"{(ends_s - begins_s).mean() * stretch:.3f}s",
+        "pause": f"{(begins_s[1:] - ends_s[:-1]).mean() * stretch:.3f}s",
+    }
+    month = Span(30 * 24 * 3600 * NS_PER_S, start_s=0, seed=1)
+    at_ns = [one.at_ns for one in arrivals(stream("sessions", rate_per_s=0.5, **means), month)]
+    gap_s = 120 * stretch  # none between requests of a session is longer
+    made = find_sessions(Series("made", np.array(at_ns), {}), gap_s)
+    in_use = OBSERVED.length.mean_s / (OBSERVED.length.mean_s + OBSERVED.pause.mean_s)
+    assert len(at_ns) == pytest.approx(0.5 * in_use * month.duration_ns / NS_PER_S, rel=0.2)
+    assert at_ns == [one.at_ns for one in arrivals(stream("sessions", rate_per_s=0.5, **means), month)]
+    pauses_s = (made[0][1:] - made[1][:-1]) / stretch
+    kept = OBSERVED.pause.of_mean(pauses_s.mean())
+    assert (kept.least_s, kept.second) == (pytest.approx(120, abs=12), OBSERVED.pause.second)
+    assert distance(begins_s[1:] - ends_s[:-1], kept) < 0.11
+    assert distance(pauses_s, kept) < 0.05
+    assert kept.mean_s == pytest.approx(pauses_s.mean())
+    assert OBSERVED.length.of_mean(60).mean_s == pytest.approx(60)
 
 
 def test_the_rate_follows_the_hours() -> None:
