@@ -121,12 +121,27 @@ def measure(data: Path) -> dict[str, object]:
         "voltage_rmse_mv_shipped_profile": rmse(
             replay(log, profile.battery, log.temperature_c)[1] - log.voltage_mv
         ),
+        "voltage_rmse_mv_published_cell": rmse(
+            replay(log, as_published(profile.battery), log.temperature_c)[1] - log.voltage_mv
+        ),
         "fit_rows": fit.rows,
         "fit_rmse_mv": round(fit.rmse_mv, 1),
         "fit_ocv_mv": list(fit.battery.ocv_mv),
         "fit_resistance_mohm": list(fit.battery.resistance_mohm),
         **temperature(log, profile, fit.battery),
     }
+
+
+def as_published(battery: Battery) -> Battery:
+    """Return the cell with curve and resistance as published, which other phones' profiles scale."""
+    other = load_device("oriole").battery
+    assert other is not None
+    scale = other.capacity_mah / battery.capacity_mah
+    return replace(
+        battery,
+        ocv_mv=other.ocv_mv,
+        resistance_mohm=tuple(mohm * scale for mohm in other.resistance_mohm),
+    )
 
 
 def temperature(log: Log, profile: DeviceProfile, battery: Battery) -> dict[str, object]:

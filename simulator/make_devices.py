@@ -1,7 +1,8 @@
 """Make the device profiles in ``simulator/devices`` from published data: ``python simulator/make_devices.py``.
 
 ``--data DIR`` (default: ``$TRIMTAB_DATA``) is the folder with ``devices/`` and ``battery/``. The same data makes
-the same bytes. Boards and the iPhone need no power profiles; their figures are in ``device_sources``.
+the same bytes. Boards and the iPhone need no power profiles; their figures are in ``device_sources``, the iPhone's
+cell is found in its log, which ships in ``simulator/traces``.
 """
 
 import argparse
@@ -16,13 +17,17 @@ from typing import Any, Final
 
 from device_sources import boards, heat, iphone, phones, tensor_heat
 from device_sources.facts import NOTES, PHONES, Phone
-from device_sources.figures import Figure, assumed, published, references_in, to_yaml
+from device_sources.figures import Figure, assumed, published, references_in, rounded, to_yaml
 from device_sources.phones import Section
 from device_sources.power import PowerProfile, holds_whole_cpu, read, typical
 from device_sources.references import BOARDS as BOARD_REFERENCES
 from device_sources.references import of_phone
+from trimtab_sim.device.identify import identify_cell
+from trimtab_sim.device.profile import Battery
+from trimtab_sim.traces.load import load_series
 
 FOLDER: Final = Path(__file__).resolve().parent / "devices"
+IPHONE_LOG: Final = FOLDER.parent / "traces" / "iphone13promax_battery_5min_38d.csv.gz"
 HEAD: Final = (
     "yaml-language-server: $schema=./device.schema.json",
     "Made by simulator/make_devices.py: change that and run it again. Sources and licences: README.md.",
@@ -83,8 +88,22 @@ def _cell(folder: Path) -> dict[str, list[float]]:
         "ocv_mv": [round(float(row["ocv_v"]) * 1000) for row in voltages],
         "resistance_frac": [float(row["SOC"]) for row in resistances],
         "resistance_mohm": [*mohm[:-1], mohm[-2]],
+        "cutoff_mv": [round(float(voltages[0]["ocv_v"]) * 1000)],
         "capacity_mah": [CELL_MAH],
     }
+
+
+def _identified(cell: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Return the cell with the curve and resistance that the iPhone's own log of 38 days tells of."""
+    figures = phones.battery(published(CELL_MAH, "iphone_specification"), cell, is_cell=True)
+    plain = {
+        name: tuple(figure.value) if isinstance(figure.value, Sequence) else figure.value
+        for name, figure in figures.items()
+        if isinstance(figure, Figure)
+    }
+    found = identify_cell(load_series(IPHONE_LOG).series, Battery(**plain)).battery
+    mohm = [rounded(value) for value in found.resistance_mohm]
+    return {**cell, "ocv_mv": list(found.ocv_mv), "resistance_mohm": mohm}
 
 
 def android_phone(name: str, sources: Sources, usual: Mapping[str, float]) -> Section:
@@ -192,7 +211,7 @@ def make_all(data: Path) -> dict[str, str]:
     made = {name: _phone_text(name, sources, usual) for name in sources.entries}
     made[iphone.NAME] = _text(
         iphone.NAME,
-        {**iphone.profile(sources.cell, usual), "notes": list(NOTES[iphone.NAME])},
+        {**iphone.profile(_identified(sources.cell), usual), "notes": list(NOTES[iphone.NAME])},
         of_phone(iphone.NAME, None, None, ""),
     )
     for name, board in boards.BOARDS.items():

@@ -168,9 +168,9 @@ NOTES: Final[Mapping[str, tuple[str, ...]]] = {
         "The thermal policy states no power per cooling state; budgets have to be met with the power profile's.",
     ),
     "iphone13promax": (
-        "There is no published power profile of this phone. Open-circuit voltage, resistance and health were "
-        "measured on one phone after 718 cycles; currents of CPU, screen and radio are assumed.",
-        "The measured resistance ends with 1.174 ohm at full charge, an artefact of the gauge: the value before "
+        "There is no published power profile of this phone. Open-circuit voltage and resistance were found in the log "
+        "of one phone, health after 718 cycles measured; currents of CPU, screen and radio are assumed.",
+        "The published resistance, whose course is kept, ends with 1.174 ohm at full charge, an artefact of the gauge: the value before "
         "it is taken.",
     ),
 }

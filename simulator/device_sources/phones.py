@@ -15,17 +15,20 @@ CLUSTER_NAMES = {1: ("cpu",), 2: ("cpu-little", "cpu-big"), 3: ("cpu-little", "c
 def battery(capacity: Figure, cell: Mapping[str, list[float]], *, is_cell: bool = False) -> Section:
     """Return the cell: the measured iPhone's itself if ``is_cell``, else that one scaled to ``capacity``."""
     mah = capacity.number
-    tag, source = (measured, "iphone_cell") if is_cell else (assumed, "cell_model")
+    tag, source = (measured, "iphone_log") if is_cell else (assumed, "cell_model")
     scale = 1.0 if is_cell else cell["capacity_mah"][0] / mah
     ageing: tuple[Figure, Figure] = (
-        (measured(0.86, source), measured(1026, source, "86 % after 718 cycles, on a straight line"))
+        (
+            measured(0.86, "iphone_cell"),
+            measured(1026, "iphone_cell", "86 % after 718 cycles, on a straight line"),
+        )
         if is_cell
         else (assumed(1, "ageing_model"), assumed(1000, "ageing_model"))
     )
     return {
         "capacity_mah": capacity,
         "nominal_voltage_mv": assumed(NOMINAL_MV, "nominal_voltage"),
-        "cutoff_mv": tag(cell["ocv_mv"][0], source),
+        "cutoff_mv": tag(cell["cutoff_mv"][0], "iphone_cell" if is_cell else source),
         "charge_frac": tag(cell["charge_frac"], source),
         "ocv_mv": tag(cell["ocv_mv"], source),
         "resistance_frac": tag(cell["resistance_frac"], source),

@@ -74,12 +74,12 @@ def typical(profiles: Sequence[PowerProfile]) -> dict[str, float]:
 
 
 def figure(profile: PowerProfile | None, name: str, usual: Mapping[str, float]) -> Figure:
-    """Return one figure: the profile's own, else what others state or, for scanning, its transfer's."""
+    """Return one figure: the profile's own, else what others state or, for Wi-Fi's scanning, its transfer's."""
     own = READERS[name](profile) if profile is not None else None
     if own is not None:
         return published(own, REFERENCE)
-    if profile is not None and name.endswith("_scan_ma"):
-        transfer = READERS[name.replace("_scan_", "_active_")](profile)
+    if profile is not None and name == "wifi_scan_ma":
+        transfer = READERS["wifi_active_ma"](profile)
         if transfer is not None:
             return assumed(transfer, "from_transfer")
     note = "not in the power profile, or 0 there" if profile is not None else ""

@@ -13,15 +13,20 @@ PHONES: Final[Mapping[str, str]] = {
         "2016), Apache-2.0"
     ),
     "iphone_cell": (
-        "Open-circuit voltage of one iPhone 13 Pro Max at rest, resistance and health after 718 cycles: "
-        "markm39/mcm-battery-2026 at d0f2d11, Mark Miller 2026, CC BY 4.0"
+        "One iPhone 13 Pro Max: voltage when empty, health after 718 cycles: markm39/mcm-battery-2026 at d0f2d11, "
+        "Mark Miller 2026, CC BY 4.0"
+    ),
+    "iphone_log": (
+        "Found by least squares (identify_cell) in that phone's battery log of 38 days, level, voltage, current and "
+        "temperature: simulator/traces/iphone13promax_battery_5min_38d.csv.gz of the same source, CC BY 4.0. The "
+        "resistance's course over charge is as published there, only its height is found"
     ),
     "iphone_specification": (
         "Apple's technical specifications of the iPhone 13 Pro Max (size, chip); capacity of 4,352 mAh from "
         "teardowns, macrumors.com/2021/09/24/iphone-13-battery-capacities-in-mah"
     ),
     "cell_model": (
-        "The measured cell of an iPhone 13 Pro Max (CC BY 4.0, Mark Miller 2026) stands in for every phone's: "
+        "The cell of an iPhone 13 Pro Max as published (CC BY 4.0, Mark Miller 2026) stands in for every phone's: "
         "same voltages, resistance in inverse proportion to capacity and not corrected for that cell's 718 "
         "cycles; Arrhenius with 20 kJ/mol doubles it between 25 and 0 degrees. Cut-off is that cell's voltage "
         "when empty."

@@ -21,6 +21,7 @@ from device_sources.figures import assumed, published, rounded, to_yaml
 from trimtab.domain.quantities import Source
 from trimtab.policy.errors import spell
 from trimtab_sim.device import profile as model
+from trimtab_sim.device.identify import identify_cell
 from trimtab_sim.device.profile import SEVERITIES, DeviceProfile
 from trimtab_sim.device.profile_load import (
     SCHEMA_FILE,
@@ -31,6 +32,7 @@ from trimtab_sim.device.profile_load import (
     shipped_devices,
     shipped_devices_folder,
 )
+from trimtab_sim.traces.load import load_series
 
 FOLDER = shipped_devices_folder()
 NAMES = shipped_devices()
@@ -280,8 +282,26 @@ def test_the_iphones_cell_is_measured() -> None:
     assert iphone.battery is not None
     for name in ("ocv_mv", "resistance_mohm", "health_frac"):
         assert iphone.origins[f"battery.{name}"].source is Source.MEASURED
-    assert (iphone.battery.ocv_mv[0], iphone.battery.ocv_mv[-1]) == (3300, 4376)
-    assert max(iphone.battery.resistance_mohm) == 195  # 1.174 ohm at full charge is the gauge's artefact
+    assert iphone.battery.cutoff_mv == 3300
+    assert (iphone.battery.ocv_mv[0], iphone.battery.ocv_mv[-1]) == (3407, 4390)
+    assert max(iphone.battery.resistance_mohm) == 162  # 1.174 ohm at full charge is the gauge's artefact
+
+
+def test_the_iphones_cell_is_found_again_in_its_log() -> None:
+    """From its own figures, too: the fit does not depend on where it begins."""
+    battery = device("iphone13promax").battery
+    assert battery is not None
+    found = identify_cell(load_series(make_devices.IPHONE_LOG).series, battery).battery
+    assert found.ocv_mv[1:] == pytest.approx(battery.ocv_mv[1:], abs=2)
+    assert found.resistance_mohm == pytest.approx(battery.resistance_mohm, rel=0.01)
+
+
+def test_scanning_for_a_network_is_not_a_transfer() -> None:
+    for name in NAMES:
+        radio = device(name).radio
+        origin = device(name).origins.get("radio.mobile_scan_ma")
+        if radio is not None and origin is not None and origin.source is Source.ASSUMED:
+            assert radio.mobile_scan_ma == 18.9
 
 
 # Broken documents

@@ -49,6 +49,23 @@ def test_the_page_says_what_comes_out(figures: dict[str, Any]) -> None:
         assert said.format(f"{iphone[name]:.{digits}f}") in text, (name, iphone[name])
 
 
+def test_the_page_says_what_comes_out_of_the_android_histories(figures: dict[str, Any]) -> None:
+    text = PAGE.read_text()
+    charges = [
+        (round(one["charge_made_mah"]), round(one["charge_used_mah"])) for one in figures["android"].values()
+    ]
+    for made, used in charges:
+        assert re.search(rf"\b{made}( mAh)? for {used}\b", text), (made, used)
+    rows = [line for line in text.splitlines() if re.match(r"\| (states of an|video at|light use)", line)]
+    for row, one in zip(rows, figures["android"].values(), strict=True):
+        assert f"{abs(one['final_error_points']):.0f} point" in row
+        assert f"{one['temperature_rmse_c']:.1f} degrees" in row
+    low, high = figures["android"]["honor_scenario2_history.txt"]["charge_made_mah_phones"]
+    assert f"{low:.0f} to {high:.0f} mAh for the video" in text
+    published_mv = figures["iphone"]["voltage_rmse_mv_published_cell"]
+    assert f"with both as published the voltage is off by {published_mv:.0f} mV" in text
+
+
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
     exec(compile(block, str(PAGE), "exec"), {})
