@@ -96,7 +96,7 @@ def _cell(folder: Path) -> dict[str, list[float]]:
 def _identified(cell: Mapping[str, list[float]]) -> dict[str, list[float]]:
     """Return the cell with the curve and resistance that the iPhone's own log of 38 days tells of."""
     figures = phones.battery(published(CELL_MAH, "iphone_specification"), cell, is_cell=True)
-    plain = {
+    plain: dict[str, Any] = {
         name: tuple(figure.value) if isinstance(figure.value, Sequence) else figure.value
         for name, figure in figures.items()
         if isinstance(figure, Figure)
