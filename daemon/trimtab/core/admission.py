@@ -9,7 +9,7 @@ from trimtab.core.commands import Command, Decided, Finish
 from trimtab.core.holdings import Holdings
 from trimtab.core.lifecycle import ENDINGS, IllegalEventError, move
 from trimtab.core.prices import note_arrival
-from trimtab.core.queueing import DEFAULT_CLASS, LATE_CLASS, class_of, late_count, leave_queue
+from trimtab.core.queueing import LATE_CLASS, class_of, late_count, leave_queue
 from trimtab.core.selection import Choice, Situation
 from trimtab.core.state import Demand, Holding, Live, Phase, State
 from trimtab.core.tables import TaskTable
@@ -118,14 +118,17 @@ class Admission:
 
     def _decide_with(self, table: TaskTable, live: Live, now_ns: int) -> None:
         live.attempts += 1
-        chooser, holdings = self._chooser, self._holdings
+        chooser, holdings, state = self._chooser, self._holdings, self._state
+        strategy = chooser.strategy
+        order_ns = strategy.order_ns(table, live, state) if strategy.orders else live.deadline_ns
+        live.rank = (class_of(live.request.priority), order_ns, live.seq)
         at = chooser.situation(live, table, now_ns)
-        choice = chooser.strategy.choose(table, at)
+        choice = strategy.choose(table, at, live, state)
         if choice is not None and not holdings.claim(live, choice.entry, now_ns):
             choice = self._choose_with_room(live, table, at, choice, now_ns)
         if choice is None:
             self._reject_for(live, table, at, now_ns)
-        elif _DEADLINE in choice.given_up and late_count(self._state) >= self._state.policy.queue_limit:
+        elif _DEADLINE in choice.given_up and late_count(state) >= state.policy.queue_limit:
             holdings.release(live, now_ns)
             self._end(live, Outcome.REJECTED, Cause.OVERLOAD, "overload: too many late requests wait", now_ns)
         else:
@@ -133,8 +136,9 @@ class Admission:
             decision = live.decision = chooser.decision(live, table, at, choice)
             told = chooser.explain(table, at, choice) if self._explain else UNTOLD
             self._emit(Decided(decision, *told))
-        if table.cold and holdings.moving == 0 and chooser.strategy.adapts:
-            wish = chooser.wish(table, at, choice)
+        if table.cold and holdings.moving == 0:
+            adapts = strategy.adapts
+            wish = chooser.wish(table, at, choice) if adapts else chooser.asked_for(table, at, live)
             if wish is not None:
                 holdings.wish(live.request.task, *wish, now_ns)
 
@@ -147,7 +151,7 @@ class Admission:
             needed = choice.entry.resident_bytes
             absent = [e for e in table.cold if e.resident_bytes >= needed]
             table.block(absent, Why.NO_MEMORY, "what is in memory is in use")
-            choice = self._chooser.strategy.choose(table, at)
+            choice = self._chooser.strategy.choose(table, at, live, self._state)
             if choice is not None and self._holdings.claim(live, choice.entry, now_ns):
                 break
         return choice
@@ -180,11 +184,9 @@ class Admission:
         request, candidate, deadline_ns = live.request, choice.entry.candidate, live.deadline_ns
         live.candidate, live.given_up = candidate, choice.given_up
         live.queued_ns, live.expires_ns = now_ns, deadline_ns
-        rank = DEFAULT_CLASS if request.priority == 0 else class_of(request.priority)
         if _DEADLINE in choice.given_up:
-            rank = LATE_CLASS
+            live.rank = (LATE_CLASS, deadline_ns, live.seq)
             live.expires_ns += max(LATE_BUDGETS * (deadline_ns - live.arrived_ns), LATE_GRACE_NS)
-        live.rank = (rank, deadline_ns, live.seq)
         resident = state.residences[live.residence].holding is _RESIDENT
         move(live, _QUEUED if resident else _LOADING)
         state.live[request.request_id] = live

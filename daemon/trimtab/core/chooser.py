@@ -296,6 +296,13 @@ class Chooser:
         """Return every candidate's verdict, and what the decision stands on."""
         return tuple(verdicts(table, at, choice)), grounds(self._state, table, at)
 
+    def asked_for(self, table: Table, at: Situation, live: Live) -> tuple[Entry, float] | None:
+        """Return what a strategy that goes by other things than value wishes for, at no matter what price."""
+        entry = self.strategy.wish(table, at, live, self._state)
+        if entry is None or entry.worst_uj * at.batch + entry.load_uj > at.spare_uj:
+            return None
+        return entry, inf
+
     def wish(self, table: Table, at: Situation, choice: Choice | None) -> tuple[Entry, float] | None:
         """Return what would have won had it been resident, and the value the request missed without it.
 

@@ -70,6 +70,7 @@ class Conditions:
 
     def _catalogue_changed(self, now_ns: int) -> None:
         self._chooser.renew_catalogue()
+        self._state.notes.clear()
         self.reprice(now_ns)
         self._holdings.load_last_resorts(now_ns)
 
@@ -79,6 +80,8 @@ class Conditions:
             self._chooser.use_strategy(event.policy)
         except ValueError as error:
             raise IllegalEventError(event, str(error)) from error
+        if event.policy.strategy != self._state.policy.strategy:
+            self._state.notes.clear()
         self._state.policy, self._state.policy_since_ns = event.policy, now_ns
         self._chooser.forget_policy()
         self._holdings.limit_memory()

@@ -1,5 +1,7 @@
 """What must hold after every event; run after each step in tests and simulation, sampled on the device."""
 
+from math import isfinite
+
 from trimtab.core.queueing import resources
 from trimtab.core.residency import last_resort_key
 from trimtab.core.state import Holding, Phase, State
@@ -12,6 +14,7 @@ def check(state: State) -> None:
     _processors(state)
     _residences(state)
     _energy(state)
+    _notes(state)
     assert not (state.drained and state.live), "drained with requests in flight"
 
 
@@ -57,3 +60,14 @@ def _residences(state: State) -> None:
 def _energy(state: State) -> None:
     committed_uj = sum(live.committed_uj for live in state.live.values())
     assert committed_uj == state.energy.committed_uj, "energy set aside and requests in flight differ"
+
+
+def _notes(state: State) -> None:
+    known = sum(
+        len(one.variant(profile.variant).exit_rules)
+        for task, one in state.families.items()
+        for profile in state.profiles.get(task, ())
+        if any(variant.name == profile.variant for variant in one.variants)
+    )
+    assert len(state.notes) <= 4 * known + 16, f"the strategy remembers {len(state.notes)} numbers"
+    assert all(isfinite(number) for number in state.notes.values()), "a note is no number"

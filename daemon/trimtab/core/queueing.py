@@ -66,8 +66,7 @@ def lanes_of(state: State, sharing: Sharing, live: Live, now_ns: int) -> list[La
     if not state.queue:
         return _behind_runs(state, sharing, now_ns)
     free = _occupied(state, sharing, now_ns)
-    rank = (class_of(live.request.priority), live.deadline_ns, live.seq)
-    counts, loading = _line_up(state, sharing, rank, free, now_ns)
+    counts, loading = _line_up(state, sharing, live.rank, free, now_ns)
     cold = _behind(loading, free) if loading else free
     limit = state.policy.queue_limit
     return [

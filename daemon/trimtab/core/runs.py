@@ -102,6 +102,9 @@ class Runs:
             biases, ratio = state.energy_biases, state.energy_ratio
             observe_energy(biases, live.residence, ratio, profile_uj, event.energy_uj)
             observe(state.estimates[candidate.processor], profile_ns, event.run_ns, now_ns)
+            strategy = self._chooser.strategy
+            if strategy.learns:
+                strategy.ran(live, profile_ns, event.run_ns, state)
         around_ns = now_ns - live.dispatched_ns - event.run_ns
         if not 0 <= around_ns <= MAX_OVERHEAD_NS:
             around_ns = 0 if around_ns < 0 else MAX_OVERHEAD_NS

@@ -134,6 +134,8 @@ class Scheduler:
         """Return whether a request about to start has lost what its decision was based on."""
         if live.queued_ns == now_ns or live.attempts >= MAX_ATTEMPTS:
             return False
+        if self.chooser.strategy.again:
+            return True
         if live.residence in self.state.rests and resting(self.state, live.residence, now_ns):
             return True
         return live.rank[0] != LATE_CLASS and not still_in_time(self.state, live, now_ns)

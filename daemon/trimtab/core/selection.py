@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Protocol
 
 from trimtab.core.estimator import DRIFT_PER_NS, MAX_VARIANCE, variance_at
-from trimtab.core.state import Estimate
+from trimtab.core.state import Estimate, Live, State
 from trimtab.domain.decision import Candidate, Why
 from trimtab.domain.policy import Goal, Settings
 from trimtab.domain.record import Record
@@ -274,7 +274,7 @@ def judge(entry: Entry, at: Situation, *, ignore_load: bool = False) -> Judged:
             accuracy, floor_z = _by_the_deadline(entry, ln_room, sigma, at.floor_frac)
             prob = on_time_prob(floor_z)
     value = at.weight * accuracy - entry.cost - (0.0 if ignore_load else entry.load_cost)
-    why = _first_broken(entry, at)
+    why = first_broken(entry, at)
     if why is _CHOSEN and floor_z < at.min_z:
         why = _DEADLINE
     finish_ns = delay_ns + entry.latency_ns * at.batch * exp(estimate.mean)
@@ -283,7 +283,7 @@ def judge(entry: Entry, at: Situation, *, ignore_load: bool = False) -> Judged:
 
 def reason(entry: Entry, at: Situation) -> Why:
     """Return the first constraint that an entry breaks, as ``judge`` does, and nothing else."""
-    why = _first_broken(entry, at)
+    why = first_broken(entry, at)
     if why is not _CHOSEN:
         return why
     ln_room = at.ln_room[entry.lane] if entry.resident else _with_load(entry, at)[2]
@@ -297,6 +297,11 @@ def reason(entry: Entry, at: Situation) -> Why:
     noise = estimate.noise if estimate.noise > entry.noise else entry.noise
     floor_z = (ln_room - latencies[last]) / sqrt(variance_at(estimate, at.now_ns) + noise)
     return _DEADLINE if floor_z < at.min_z else _CHOSEN
+
+
+def delay_ns(entry: Entry, at: Situation) -> int:
+    """Return how long an entry's run has to wait: for its processor or its load, whichever is longer."""
+    return at.lanes[entry.lane].wait_ns if entry.resident else _with_load(entry, at)[1]
 
 
 def _with_load(entry: Entry, at: Situation) -> tuple[int, int, float]:
@@ -335,7 +340,7 @@ def floor_exit(accuracy_frac: tuple[float, ...], floor_frac: float) -> int:
     return len(accuracy_frac) - 1
 
 
-def _first_broken(entry: Entry, at: Situation) -> Why:
+def first_broken(entry: Entry, at: Situation) -> Why:
     """Return the first constraint broken but for the deadline, which comes last."""
     if at.variant and entry.candidate.variant != at.variant:
         return Why.NOT_PINNED
@@ -361,20 +366,41 @@ class Choice(Record, frozen=True):
 
 
 class Strategy(Protocol):
-    """A rule that picks one entry of a table for a request.
+    """A rule that picks one entry of a table for a request. It must be deterministic.
 
-    One that ``adapts`` also has variants loaded ahead, and staged runs stopped, at today's prices.
+    What it remembers from one request to the next it writes into ``state.notes``, numbers under names taken
+    from the catalogue, and nowhere else: so a journal replays it and a checkpoint holds it. Notes are dropped
+    when the strategy or the catalogue changes. Nothing else in ``live`` and ``state`` is its to change.
+
+    The flags say what else it wants to be asked or told, so that a rule pays only for what it uses.
     """
 
-    @property
-    def adapts(self) -> bool:
-        """Return whether prices and the device's state matter to this rule."""
+    adapts: bool = False
+    """Variants are loaded ahead, and staged runs stopped, by net value at today's prices."""
+    again: bool = False
+    """A request that waited is decided once more when its processor is free."""
+    learns: bool = False
+    """``ran`` is called after each stage of a request that is not a batch."""
+    orders: bool = False
+    """``order_ns`` says who goes first within a priority class, instead of the earliest deadline."""
 
-    def choose(self, table: Table, at: Situation) -> Choice | None:
-        """Return the choice, or ``None`` when no candidate can serve at all. Must be deterministic."""
+    def choose(self, table: Table, at: Situation, live: Live, state: State, /) -> Choice | None:
+        """Return the choice for ``live``, or ``None`` when the rule refuses it or no candidate can serve."""
+
+    def wish(self, _table: Table, _at: Situation, _live: Live, _state: State, /) -> Entry | None:
+        """Return what it would have taken had it been in memory; asked only of rules that do not adapt."""
+        return None
+
+    def ran(self, _live: Live, _profile_ns: int, _run_ns: int, _state: State, /) -> None:
+        """Take note of how long a stage was expected to run by its profile, and did."""
+        return
+
+    def order_ns(self, _table: Table, live: Live, _state: State, /) -> int:
+        """Return the request's place within its priority class, smallest first."""
+        return live.deadline_ns
 
 
-class NetValue:
+class NetValue(Strategy):
     """trimtab's own rule: the candidate worth most after paying for what it uses.
 
     When none meets every goal, goals are given up in the policy's order, and the candidate that comes
@@ -383,7 +409,9 @@ class NetValue:
 
     adapts = True
 
-    def choose(self, table: Table, at: Situation) -> Choice | None:
+    def choose(
+        self, table: Table, at: Situation, _live: Live | None = None, _state: State | None = None, /
+    ) -> Choice | None:
         """Return the best entry that meets every goal, else the best with goals given up in order."""
         best = _worthiest(table, at) if table.prefer in BY_VALUE else _preferred(table, at)
         return _compromise(table, at) if best is None else best

@@ -157,6 +157,7 @@ class State:
 
     ``memory_held_bytes`` is what variants held when the device was last read, because that reading counts
     it. ``sizes`` are resident bytes as measured, by residence; they replace the profile's figure.
+    ``notes`` are what the strategy remembers.
     """
 
     processors: dict[str, Processor] = field(default_factory=dict)
@@ -183,6 +184,7 @@ class State:
     overhead_ns: float = 200_000.0
     arrivals: int = 0
     timer_ns: int | None = None
+    notes: dict[str, float] = field(default_factory=dict)
     draining: bool = False
     drained: bool = False
 

@@ -1,17 +1,58 @@
-"""Floor 1: the field's other schedulers behind the interface of ``core.selection.Strategy``."""
+"""Floor 1: the field's other schedulers behind the interface of ``core.selection.Strategy``.
+
+A strategy is named in one text, ``NAME`` or ``NAME:ARGUMENT``, wherever one is asked for: in a policy, on the command
+line, in a journal.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from trimtab.core.selection import NetValue, Strategy
+from trimtab.strategies.alert import Alert
+from trimtab.strategies.band import Band
 from trimtab.strategies.fixed import Largest, Smallest, Static
+from trimtab.strategies.infaas import Infaas
+from trimtab.strategies.mcdnn import Mcdnn
+from trimtab.strategies.slackfit import SlackFit
 
 
-def strategy_named(name: str) -> Strategy:
-    """Return the strategy a policy names; raise ``ValueError`` telling which names there are."""
-    match name:
-        case "value":
-            return NetValue()
-        case "largest":
-            return Largest()
-        case "smallest":
-            return Smallest()
-        case _:
-            return Static.parse(name)
+def _plain(make: Callable[[], Strategy]) -> Callable[[str], Strategy]:
+    """Return a reader for a strategy that takes no argument."""
+
+    def read(argument: str) -> Strategy:
+        if argument:
+            raise ValueError("it takes no argument")
+        return make()
+
+    return read
+
+
+STRATEGIES: Final[Mapping[str, tuple[str, Callable[[str], Strategy]]]] = {
+    "value": ("value", _plain(NetValue)),
+    "largest": ("largest", _plain(Largest)),
+    "smallest": ("smallest", _plain(Smallest)),
+    "static": ("static:VARIANT@PROCESSOR", Static.parse),
+    "alert": ("alert[:CONFIDENCE]", Alert.parse),
+    "band": ("band:shortest|slack|heft", Band.parse),
+    "infaas": ("infaas", _plain(Infaas)),
+    "mcdnn": ("mcdnn", _plain(Mcdnn)),
+    "slackfit": ("slackfit", _plain(SlackFit)),
+}
+"""Every strategy by name: how it is written, and what reads the argument behind the colon."""
+
+
+def strategy_forms() -> str:
+    """Return how every strategy is written, in one line."""
+    return ", ".join([form for form, _ in STRATEGIES.values()])
+
+
+def strategy_named(text: str) -> Strategy:
+    """Return the strategy a policy names; raise ``ValueError`` telling which there are."""
+    name, _, argument = text.partition(":")
+    if name not in STRATEGIES:
+        raise ValueError(f"unknown strategy {text!r}: expected one of {strategy_forms()}")
+    form, read = STRATEGIES[name]
+    try:
+        return read(argument)
+    except ValueError as error:
+        raise ValueError(f"strategy {text!r}: {error}; expected {form}") from error

@@ -2,18 +2,9 @@
 
 from collections.abc import Callable
 
-from trimtab.core.selection import Choice, Entry, Judged, Situation, Table, broken_goals, judge
-from trimtab.domain.decision import Why
-
-HARD = (
-    Why.NOT_PINNED,
-    Why.VARIANT_DENIED,
-    Why.PROCESSOR_DENIED,
-    Why.UNHEALTHY,
-    Why.NO_MEMORY,
-    Why.RESERVE,
-    Why.QUEUE_FULL,
-)
+from trimtab.core.selection import Choice, Entry, Judged, Situation, Strategy, Table, broken_goals, judge
+from trimtab.core.state import Live, State
+from trimtab.strategies.picking import HARD
 
 
 def _soonest(table: Table, at: Situation, wanted: Callable[[Entry], bool]) -> Choice | None:
@@ -31,23 +22,19 @@ def _soonest(table: Table, at: Situation, wanted: Callable[[Entry], bool]) -> Ch
     return None if best is None else Choice(best[1], best[2], broken_goals(best[1], best[2], at))
 
 
-class Largest:
+class Largest(Strategy):
     """Always the variant with the highest accuracy."""
 
-    adapts = False
-
-    def choose(self, table: Table, at: Situation) -> Choice | None:
+    def choose(self, table: Table, at: Situation, _live: Live, _state: State, /) -> Choice | None:
         """Return the most accurate variant where it finishes first."""
         top = max((e.top_accuracy for e in table.entries), default=0.0)
         return _soonest(table, at, lambda e: e.top_accuracy == top)
 
 
-class Smallest:
+class Smallest(Strategy):
     """Always the smallest variant, by the energy of its cheapest candidate."""
 
-    adapts = False
-
-    def choose(self, table: Table, at: Situation) -> Choice | None:
+    def choose(self, table: Table, at: Situation, _live: Live, _state: State, /) -> Choice | None:
         """Return the variant with the cheapest candidate, where it finishes first."""
         if not table.entries:
             return None
@@ -55,10 +42,8 @@ class Smallest:
         return _soonest(table, at, lambda e: e.candidate.variant == cheapest)
 
 
-class Static:
+class Static(Strategy):
     """Always one variant on one processor."""
-
-    adapts = False
 
     def __init__(self, variant: str, processor: str) -> None:
         """Fix the variant and the processor by name."""
@@ -66,17 +51,14 @@ class Static:
         self.processor = processor
 
     @classmethod
-    def parse(cls, name: str) -> "Static":
-        """Read ``static:<variant>@<processor>``; raise ``ValueError`` for anything else."""
-        kind, _, rest = name.partition(":")
-        variant, at, processor = rest.partition("@")
-        if kind != "static" or not (variant and at and processor):
-            raise ValueError(
-                f"unknown strategy {name!r}: expected value, largest, smallest or static:<variant>@<processor>"
-            )
+    def parse(cls, argument: str) -> "Static":
+        """Read ``<variant>@<processor>``; raise ``ValueError`` for anything else."""
+        variant, at, processor = argument.partition("@")
+        if not (variant and at and processor):
+            raise ValueError("it names one variant and one processor")
         return cls(variant, processor)
 
-    def choose(self, table: Table, at: Situation) -> Choice | None:
+    def choose(self, table: Table, at: Situation, _live: Live, _state: State, /) -> Choice | None:
         """Return the fixed variant on the fixed processor, if it can run at all."""
         return _soonest(
             table,
