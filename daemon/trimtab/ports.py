@@ -66,6 +66,10 @@ class RuntimeFailure(Exception):  # noqa: N818 - RuntimeError is Python's own
     """A variant could not be loaded or run; the message names the artefact or tensor."""
 
 
+class LinkFailure(RuntimeFailure):
+    """A server could not be reached, or did not answer in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What loading took: wall time and resident memory (measured where the system can tell)."""

@@ -22,7 +22,7 @@ from trimtab.domain.family import Family, Profile
 from trimtab.domain.policy import Policy
 from trimtab.domain.processor import Processor
 from trimtab.domain.quantities import NS_PER_S
-from trimtab.ports import RuntimeFailure
+from trimtab.ports import LinkFailure, RuntimeFailure
 from trimtab.strategies import strategy_named
 from trimtab_sim.arrivals import Arrival
 from trimtab_sim.battery import Device, Plugged
@@ -65,6 +65,10 @@ class DriverSettings:
 _all_but_the_time = attrgetter(*[one.name for one in fields(DeviceState) if one.name != "local_time_s"])
 
 
+def _always(_now_ns: int) -> bool:
+    return True
+
+
 class _Flight(msgspec.Struct):
     arrival: Arrival
     decision: Decision | None = None
@@ -88,13 +92,17 @@ class SimulatedDriver:
         record: Record | None = None,
         watch: Watcher | None = None,
         keep: bool = True,
+        reachable: Callable[[int], bool] = _always,
     ) -> None:
         """Wire the driver; ``record`` is told every event with its commands, as the daemon's journal is.
 
         ``watch`` is told what happens. Without ``keep`` the report holds totals only, in memory that does not
-        grow with the run.
+        grow with the run. ``reachable`` tells whether servers can be reached at a moment (ns); it is asked when the
+        sensors are read.
         """
         self._world = world
+        self._reachable = reachable
+        self._links = {p.name: True for p in world.processors if p.is_remote}
         self._policy = policy
         self._runtime = runtime
         self._device = device or Plugged()
@@ -140,6 +148,7 @@ class SimulatedDriver:
         self._handle(ev.PolicyReplaced(self._policy), now_ns)
         self._handle(ev.ProcessorsFound(world.processors), now_ns)
         self._tell_device(now_ns)
+        self._look_at_links(now_ns)
         for family in world.families:
             self._handle(ev.FamilyAdded(replace(family, profiles=None)), now_ns)
             self._handle(ev.ProfilesReplaced(family.task, tuple(world.profiles.get(family.task, ()))), now_ns)
@@ -223,6 +232,7 @@ class SimulatedDriver:
         now_ns = self.kernel.time_ns
         self._handle(event, now_ns)
         self.report.run_energy_uj += event.energy_uj
+        self.report.cost_usd += event.cost_usd
         self._device.draw(event.energy_uj, now_ns)
 
     def _finish_load(self, event: ev.LoadFinished) -> None:
@@ -289,9 +299,10 @@ class SimulatedDriver:
         try:
             ran = self._runtime.run(run, now_ns)
         except RuntimeFailure as error:
-            self._push(after_ns, self._happen, ev.RunFailed(request_id, stage, str(error)), DONE)
+            fault = self._fault_of(error, command.processor)
+            self._push(after_ns, self._happen, ev.RunFailed(request_id, stage, str(error), fault), DONE)
             return
-        event = ev.StageFinished(request_id, stage, ran.run_ns, ran.energy_uj, ran.confidence)
+        event = ev.StageFinished(request_id, stage, ran.run_ns, ran.energy_uj, ran.confidence, ran.cost_usd)
         self._push(after_ns + ran.run_ns + ran.around_ns, self._finish_stage, event, DONE)
         if self._watch is not None:
             self._watch.started(
@@ -313,7 +324,8 @@ class SimulatedDriver:
         try:
             loaded = self._runtime.load(command.task, command.variant, self._pools[command.pool], begin_ns)
         except RuntimeFailure as error:
-            self._push(begin_ns, self._happen, ev.LoadFailed(*names, str(error)), DONE)
+            fault = self._fault_of(error, self._pools[command.pool].name)
+            self._push(begin_ns, self._happen, ev.LoadFailed(*names, str(error), fault), DONE)
             return
         self.report.loads += 1
         self._loader_free_ns = begin_ns + loaded.load_ns
@@ -333,6 +345,21 @@ class SimulatedDriver:
         self._push(self._loader_free_ns, self._happen, event, DONE)
 
     # ---- the device: read at the daemon's rhythm ---------------------------------------------------------
+
+    def _look_at_links(self, now_ns: int) -> None:
+        """Tell which servers came into reach or went out of it since the scheduler was told."""
+        for name, told in self._links.items():
+            reachable = self._reachable(now_ns)
+            if reachable != told:
+                self._links[name] = reachable
+                self._handle(ev.ConnectivityChanged(name, reachable), now_ns)
+
+    def _fault_of(self, error: RuntimeFailure, processor: str) -> str:
+        """Return whose fault a failure is; a server that failed is out of reach until it is told otherwise."""
+        if not isinstance(error, LinkFailure):
+            return "variant"
+        self._links[processor] = False
+        return "link"
 
     def _plan_reading(self, now_ns: int) -> None:
         settings = self._settings
@@ -354,6 +381,7 @@ class SimulatedDriver:
         if condition != self._condition or now_ns - self._told_ns >= HEARTBEAT_NS:
             self._condition = condition
             self._tell_device(now_ns)
+        self._look_at_links(now_ns)
         self._plan_reading(now_ns)
 
     def _tell_device(self, now_ns: int) -> None:

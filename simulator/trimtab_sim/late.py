@@ -111,7 +111,7 @@ class Backlog:
                 left_ns = run.end_ns - max(run.start_ns, then_ns)
                 for resource in run.occupied:
                     ahead[resource] = ahead.get(resource, 0) + left_ns
-        waits = [max(ahead.get(one, 0) for one in owned) for owned in self._owned.values()]
+        waits = [max((ahead.get(one, 0) for one in owned), default=0) for owned in self._owned.values()]
         return np.array(waits, float)
 
 

@@ -87,6 +87,7 @@ class RunReport:
     battery_empty_ns: int | None = None
     run_energy_uj: float = 0.0
     load_energy_uj: float = 0.0
+    cost_usd: float = 0.0
     loads: int = 0
     evictions: int = 0
     unfinished: int = 0

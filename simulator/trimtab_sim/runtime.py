@@ -44,12 +44,14 @@ class Running(Record, frozen=True):
     """What running one stage took, and the confidence (max softmax, 0..1) at its exit.
 
     ``around_ns`` is what passed beyond the run until the scheduler was told: threads that wake, the event loop.
+    ``cost_usd`` is what a server charged.
     """
 
     run_ns: int
     energy_uj: float
     confidence: float
     around_ns: int = 0
+    cost_usd: float = 0.0
 
 
 class Run(Record, frozen=True):
@@ -160,7 +162,13 @@ class ModelledRuntime:
         confidence = threshold * draw
         if ((luck >> 12) & BITS_26) / (1 << 26) < left_frac[stage]:
             confidence = threshold + (1.0 - threshold) * draw
-        return Running(run_ns if run_ns > 1 else 1, profile.stage_energy_uj[stage] * factor, confidence)
+        energy_uj = profile.stage_energy_uj[stage] * factor
+        cost_usd = (
+            run.processor.charge_usd(profile.stage_latency_ns[stage]) * factor
+            if run.processor.is_remote
+            else 0.0
+        )
+        return Running(run_ns if run_ns > 1 else 1, energy_uj, confidence, cost_usd=cost_usd)
 
     def judge(self, arrival: Arrival, decision: Decision | None, result: Result) -> bool | None:
         """Compare the sample's difficulty with the accuracy where it left."""

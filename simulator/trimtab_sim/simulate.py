@@ -115,7 +115,9 @@ class _Run:
         self._yardstick: Yardstick | None = None
         if bounds:
             expected = self._summary.expected
-            self._yardstick = Yardstick(world, trial.policy, expected, condition.slowdown)
+            self._yardstick = Yardstick(
+                world, trial.policy, expected, condition.slowdown, reachable=condition.reachable
+            )
         yardsticks = [] if self._yardstick is None else [self._yardstick]
         off_by = self._meter.is_off if prepared.off_when_empty else _never
         self._fan = _Fan((self._summary, *yardsticks, *observers), off_by)
@@ -127,6 +129,7 @@ class _Run:
             DriverSettings(start_ns=START_NS),
             watch=self._fan,
             keep=False,
+            reachable=condition.reachable or _always,
         )
         self._driver.scheduler = self._scheduler
         self._came = 0
@@ -228,6 +231,10 @@ class _Run:
 
 def _never(_now_ns: int) -> bool:
     return False
+
+
+def _always(_now_ns: int) -> bool:
+    return True
 
 
 class _Fan(Watcher):

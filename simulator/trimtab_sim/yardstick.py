@@ -152,15 +152,20 @@ class Yardstick(Watcher):
         expected: Expected,
         slowdown: Contention | None = None,
         power_factor: Contention | None = None,
+        *,
+        reachable: Callable[[int], bool] | None = None,
     ) -> None:
         """Measure a run of ``policy`` in ``world``.
 
         ``slowdown`` is the contention that its runtime has, ``power_factor`` the share of the profiled power
-        that a run takes under it. Both are only asked about the present.
+        that a run takes under it, ``reachable`` whether a server can be reached: out of reach its offers are never
+        in time. All are only asked about the present.
         """
         self.bound, self.oracle = HorizonBound(), Oracle()
         self._world, self._terms, self._expected, self._slowdown = world, _Terms(policy), expected, slowdown
         self._power_factor = power_factor
+        self._reachable = reachable
+        self._remote = tuple([processor.is_remote for processor in world.processors])
         self._places = {processor.name: place for place, processor in enumerate(world.processors)}
         even = (1.0,) * len(world.processors)
         self._latest = _Factors(even, even)
@@ -294,7 +299,10 @@ class Yardstick(Watcher):
                 powers = [power(name, now_ns) for name in self._places]
                 energy = tuple([factor * power for factor, power in zip(time, powers, strict=True)])
             self._latest = _Factors(time, energy)
-        return self._latest
+        if self._reachable is None or self._reachable(now_ns):
+            return self._latest
+        time = tuple([inf if far else one for one, far in zip(self._latest.time, self._remote, strict=True)])
+        return _Factors(time, self._latest.energy)
 
     def _ended(self, flight: _Flight, one: Served, asked: _Asked) -> _Row:
         factors, batch = flight.factors, one.arrival.request.batch

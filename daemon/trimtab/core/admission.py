@@ -25,7 +25,10 @@ MAX_TRIES = 8
 LATE_BUDGETS = 4
 LATE_GRACE_NS = 250_000_000
 """A request whose deadline was given up is dropped once it is late by the larger of the two."""
-STANDING = (Why.NOT_PINNED, Why.VARIANT_DENIED, Why.PROCESSOR_DENIED, Why.UNHEALTHY, Why.NO_MEMORY)
+STANDING = (
+    Why.NOT_PINNED, Why.VARIANT_DENIED, Why.PROCESSOR_DENIED, Why.PRIVATE, Why.UNREACHABLE, Why.UNHEALTHY,
+    Why.NO_MEMORY,
+)  # fmt: skip
 """Reasons that hold whatever the load and the battery."""
 
 Told = tuple[tuple[Verdict, ...], Grounds | None]
@@ -192,7 +195,12 @@ class Admission:
         state.live[request.request_id] = live
         alone = resident and live.attempts == 1 and not state.queue and live.expires_ns > now_ns
         sharing = self._chooser.catalogue.sharing
-        if alone and (not state.running or sharing.is_free(candidate.processor, state.running)):
+        name = candidate.processor
+        if (
+            alone
+            and (not state.running or sharing.is_free(name, state.running))
+            and sharing.has_place(name, state.away)
+        ):
             self.ready = live
         else:
             insort(state.queue, (*live.rank, request.request_id))
@@ -279,4 +287,5 @@ def _result(
         live.energy_uj,
         done and now_ns <= live.deadline_ns,
         live.given_up,
+        live.cost_usd,
     )

@@ -21,11 +21,11 @@ def build_candidates(
         for processor in processors:
             profile = known.get((variant.name, processor.name))
             if profile is not None and len(profile.stage_latency_ns) == len(variant.stages):
-                found.extend(_candidate(profile, rule) for rule in variant.exit_rules)
+                found.extend(_candidate(profile, processor, rule) for rule in variant.exit_rules)
     return tuple(found)
 
 
-def _candidate(profile: Profile, rule: ExitRule) -> Candidate:
+def _candidate(profile: Profile, processor: Processor, rule: ExitRule) -> Candidate:
     stages = len(profile.stage_latency_ns)
     figures = (profile.stage_energy_uj, rule.share_frac, rule.accuracy_frac)
     if stages == 0 or any(len(figure) != stages for figure in figures):
@@ -49,6 +49,8 @@ def _candidate(profile: Profile, rule: ExitRule) -> Candidate:
         load_ns=profile.load_ns,
         load_energy_uj=profile.load_energy_uj,
         resident_bytes=profile.resident_bytes,
+        cost_usd=processor.charge_usd(latency[-1]) if processor.is_remote else 0.0,
+        remote=processor.is_remote,
     )
 
 

@@ -7,6 +7,7 @@ from math import exp, inf, log, nan
 from trimtab.core.catalogue import Catalogue
 from trimtab.core.estimator import energy_factor
 from trimtab.core.explain import grounds, verdicts
+from trimtab.core.links import lanes_with_places
 from trimtab.core.prices import (
     Clearing,
     Market,
@@ -236,6 +237,8 @@ class Chooser:
         estimates, lanes = catalogue.estimates, catalogue.sharing.idle
         if state.running or state.queue:
             lanes = lanes_of(state, catalogue.sharing, live, now_ns)
+        if state.away and catalogue.sharing.limits:
+            lanes = lanes_with_places(state, catalogue.sharing, lanes, now_ns)
         return Situation(
             now_ns,
             time_ns,
@@ -284,6 +287,7 @@ class Chooser:
             live.rules,
             "" if rival is None else rival.name,
             why,
+            candidate.cost_usd * at.batch,
         )
 
     def count_reasons(self, table: Table, at: Situation) -> Counter[Why]:

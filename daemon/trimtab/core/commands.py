@@ -34,13 +34,17 @@ class Decided(Command, frozen=True, omit_defaults=True):
 
 
 class RunStage(Command, frozen=True):
-    """Run one stage on a processor that is free, then report ``StageFinished`` or ``RunFailed``."""
+    """Run one stage on a processor that is free, then report ``StageFinished`` or ``RunFailed``.
+
+    ``budget_ns`` is the time left until the deadline, told where a server has to know it; it may be negative.
+    """
 
     request_id: str
     task: str
     variant: str
     processor: str
     stage: int
+    budget_ns: int = 0
 
 
 class Finish(Command, frozen=True, omit_defaults=True):

@@ -6,9 +6,10 @@ from trimtab.core import events as ev
 from trimtab.core.chooser import Chooser
 from trimtab.core.holdings import Holdings
 from trimtab.core.lifecycle import IllegalEventError
+from trimtab.core.links import note_link
 from trimtab.core.prices import note_reading, tilted_price
 from trimtab.core.residency import held_bytes
-from trimtab.core.state import Estimate, State
+from trimtab.core.state import Estimate, Link, State
 from trimtab.domain.quantities import NS_PER_S
 
 WISH_MEMORY_S = 60.0
@@ -39,6 +40,8 @@ class Conditions:
             raise IllegalEventError(event, "a device has at least one processor, each with its own name")
         state.processors = {p.name: p for p in event.processors}
         state.estimates = {name: state.estimates.get(name, Estimate()) for name in names}
+        remote = [p.name for p in event.processors if p.is_remote]
+        state.links = {name: state.links.get(name, Link(since_ns=now_ns)) for name in remote}
         self._catalogue_changed(now_ns)
 
     def on_family(self, event: ev.FamilyAdded, now_ns: int) -> None:
@@ -96,6 +99,15 @@ class Conditions:
         self._chooser.forget()
         self._holdings.limit_memory()
         self._holdings.load_last_resorts(now_ns)
+        self.reprice(now_ns)
+
+    def on_connectivity(self, event: ev.ConnectivityChanged, now_ns: int) -> None:
+        """Take over whether a server can be reached."""
+        link = self._state.links.get(event.processor)
+        if link is None:
+            raise IllegalEventError(event, f"no server is called {event.processor!r}")
+        note_link(link, event.reachable, event.round_trip_ns, now_ns)
+        self._chooser.forget()
         self.reprice(now_ns)
 
     def reprice_if_due(self, now_ns: int) -> None:

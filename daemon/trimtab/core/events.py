@@ -43,6 +43,14 @@ class DeviceChanged(Event, frozen=True):
     device: DeviceState
 
 
+class ConnectivityChanged(Event, frozen=True):
+    """A server can be reached from now on, or no longer; ``round_trip_ns`` is 0 where nobody measured it."""
+
+    processor: str
+    reachable: bool
+    round_trip_ns: int = 0
+
+
 class RequestArrived(Event, frozen=True):
     """An app asks for one inference. ``elapsed_ns`` of its budget was spent before it got here."""
 
@@ -68,12 +76,13 @@ class LoadFinished(Event, frozen=True):
 
 
 class LoadFailed(Event, frozen=True):
-    """A variant could not be loaded."""
+    """A variant could not be loaded; ``fault`` is "link" when a server could not be reached, else "variant"."""
 
     task: str
     variant: str
     pool: str
     error: str
+    fault: str = "variant"
 
 
 class EvictFinished(Event, frozen=True):
@@ -85,17 +94,25 @@ class EvictFinished(Event, frozen=True):
 
 
 class StageFinished(Event, frozen=True):
-    """A stage ran: measured time and energy, and the confidence (max softmax, 0..1) at its exit."""
+    """A stage ran: measured time and energy, and the confidence (max softmax, 0..1) at its exit.
+
+    ``cost_usd`` is what a server charged for it.
+    """
 
     request_id: str
     stage: int
     run_ns: int
     energy_uj: float
     confidence: float
+    cost_usd: float = 0.0
 
 
 class RunFailed(Event, frozen=True):
-    """A stage raised an error; ``fault`` is "request" when the input caused it, else "variant"."""
+    """A stage raised an error.
+
+    ``fault`` is "request" when the input caused it, "link" when a server could not be reached or did not
+    answer in time, else "variant".
+    """
 
     request_id: str
     stage: int

@@ -36,7 +36,13 @@ def _processors(state: State) -> None:
     assert list(state.estimates) == list(state.processors), "estimates and processors differ"
     busy = [r for name in state.running for r in resources(state.processors[name])]
     assert len(busy) == len(set(busy)), f"a core runs two requests: {sorted(busy)}"
-    ids = sorted(o.request_id for o in state.running.values())
+    for name, processor in state.processors.items():
+        away = sum(o.processor == name for o in state.away.values())
+        assert away <= (processor.concurrent or away), f"{name} runs {away} requests at once"
+    assert list(state.links) == [p.name for p in state.processors.values() if p.is_remote], (
+        "links and servers"
+    )
+    ids = sorted(o.request_id for o in (*state.running.values(), *state.away.values()))
     runs = sorted(k for k, x in state.live.items() if x.phase in (Phase.RUNNING, Phase.ABANDONED))
     assert ids == runs, f"occupied processors {ids} and running requests {runs} differ"
 

@@ -1,11 +1,11 @@
 """The queue: earliest deadline first within a class, over processors that may share cores."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import exp, inf, log
 
 from trimtab.core.selection import IDLE, NO_ROOM, Lane
-from trimtab.core.state import Estimate, Live, Phase, State
+from trimtab.core.state import Estimate, Live, Occupation, Phase, State
 from trimtab.domain.processor import Processor
 
 LATE_CLASS = 1 << 20
@@ -24,7 +24,12 @@ def class_of(priority: int) -> int:
 
 
 def resources(processor: Processor) -> tuple[str, ...]:
-    """Return what a processor occupies while it runs: its cores, or itself when it has none."""
+    """Return what a processor occupies while it runs: its cores, or itself when it has none.
+
+    A server that takes several requests at once is occupied by none of them.
+    """
+    if processor.concurrent != 1:
+        return ()
     return tuple(f"core:{c}" for c in processor.cores) or (processor.name,)
 
 
@@ -33,20 +38,26 @@ class Sharing:
 
     ``owned`` tells by name what a processor occupies, ``masks`` the same as bits, and ``mask`` is all there
     is; ``excluded`` are the lanes that wait while it runs, and ``idle`` the lanes when nothing does.
+    ``limits`` tells how many requests servers take at once, those that take any number left out.
     """
 
-    __slots__ = ("count", "excluded", "idle", "mask", "masks", "owned")
+    __slots__ = ("count", "excluded", "idle", "limits", "mask", "masks", "open", "owned")
 
     def __init__(self, processors: Iterable[Processor]) -> None:
         """Give each processor and each thing that one occupies a number."""
         numbers: dict[str, int] = {}
         self.owned: dict[str, tuple[int, ...]] = {}
+        self.limits: dict[str, int] = {}
         for processor in processors:
+            if processor.concurrent > 1:
+                self.limits[processor.name] = processor.concurrent
             found = [numbers.setdefault(name, len(numbers)) for name in resources(processor)]
             self.owned[processor.name] = tuple(found)
         self.count = len(numbers)
         self.masks = {name: sum([1 << one for one in mine]) for name, mine in self.owned.items()}
         self.mask = (1 << self.count) - 1
+        self.open = not all(self.masks.values())
+        """Whether some processor may be free while every core is taken."""
         self.excluded = {
             name: tuple([lane for lane, other in enumerate(self.masks.values()) if other & mask])
             for name, mask in self.masks.items()
@@ -59,6 +70,11 @@ class Sharing:
         for other in running:
             taken |= self.masks[other]
         return not taken & self.masks[processor]
+
+    def has_place(self, processor: str, away: Mapping[str, Occupation]) -> bool:
+        """Return whether a server that takes only so many requests at once could take one more."""
+        limit = self.limits.get(processor)
+        return limit is None or sum([o.processor == processor for o in away.values()]) < limit
 
 
 def lanes_of(state: State, sharing: Sharing, live: Live, now_ns: int) -> list[Lane]:
@@ -179,14 +195,15 @@ def next_dispatchable(state: State, sharing: Sharing) -> Live | None:
     for name in state.running:
         taken |= masks[name]
     for entry in state.queue:
-        if taken == everything:
+        if taken == everything and not sharing.open:
             return None
         live = state.live[entry[3]]
         if live.phase is not _QUEUED:
             continue
         assert live.candidate is not None
-        mine = masks[live.candidate.processor]
-        if not mine & taken:
+        name = live.candidate.processor
+        mine = masks[name]
+        if not mine & taken and (mine or sharing.has_place(name, state.away)):
             return live
         taken |= mine
     return None

@@ -43,10 +43,11 @@ def memory_limit(state: State) -> int:
 
 
 def last_resort(state: State, task: str) -> Profile | None:
-    """Return the profile of the task's last resort on the first processor that can run it."""
+    """Return the profile of the task's last resort on the first processor of this device that can run it."""
     family = state.families[task]
     profiles = {p.processor: p for p in state.profiles.get(task, ()) if p.variant == family.last_resort}
-    return next((profiles[name] for name in state.processors if name in profiles), None)
+    here = [name for name, processor in state.processors.items() if not processor.is_remote]
+    return next((profiles[name] for name in here if name in profiles), None)
 
 
 def last_resort_key(state: State, task: str) -> str:
@@ -78,7 +79,7 @@ def evictable(state: State, protected: Container[str]) -> Iterator[tuple[str, Re
     idle = [
         (r.last_used_ns, key)
         for key, r in state.residences.items()
-        if r.holding is Holding.RESIDENT and r.users == 0 and key not in protected
+        if r.holding is Holding.RESIDENT and r.users == 0 and r.resident_bytes and key not in protected
     ]
     for _, key in sorted(idle):
         yield key, state.residences[key]

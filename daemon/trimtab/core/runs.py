@@ -11,13 +11,14 @@ from trimtab.core.early_exit import floor_of, goes_on, leaves_by_itself
 from trimtab.core.estimator import observe, observe_energy
 from trimtab.core.holdings import Holdings
 from trimtab.core.lifecycle import IllegalEventError, move
+from trimtab.core.links import note_link
 from trimtab.core.state import Holding, Live, Occupation, Phase, State, residence_key
 from trimtab.domain.decision import Candidate, Cause, Outcome
 from trimtab.domain.policy import Goal
 
 OVERHEAD_GAIN = 0.05
 MAX_OVERHEAD_NS = 20_000_000
-FAULTS = ("request", "variant")
+FAULTS = ("request", "variant", "link")
 GOAL_ORDER = tuple(Goal)
 
 _RUNNING, _ABANDONED = Phase.RUNNING, Phase.ABANDONED
@@ -59,8 +60,17 @@ class Runs:
         live.stage, live.dispatched_ns = stage, now_ns
         factor = exp(state.estimates[processor].mean) * request.batch
         end_ns = now_ns + int(_stage_costs(candidate, stage)[0] * factor + state.overhead_ns)
-        state.running[processor] = Occupation(request_id, now_ns, end_ns)
-        self._emit(RunStage(request_id, request.task, candidate.variant, processor, stage))
+        if self._chooser.catalogue.sharing.masks[processor]:
+            state.running[processor] = Occupation(request_id, now_ns, end_ns)
+        else:
+            state.away[request_id] = Occupation(request_id, now_ns, end_ns, processor)
+        budget_ns = live.deadline_ns - now_ns if candidate.remote else 0
+        self._emit(RunStage(request_id, request.task, candidate.variant, processor, stage, budget_ns))
+
+    def _vacate(self, live: Live, candidate: Candidate) -> None:
+        """Note that a run is over: its processor, or its place on a server, is free again."""
+        if self._state.away.pop(live.request.request_id, None) is None:
+            del self._state.running[candidate.processor]
 
     def on_stage(self, event: ev.StageFinished, now_ns: int) -> None:
         """Take a stage's result: run the next one, or answer."""
@@ -70,7 +80,8 @@ class Runs:
         self._learn(live, candidate, event, now_ns)
         live.run_ns += event.run_ns
         live.energy_uj += event.energy_uj
-        del state.running[candidate.processor]
+        live.cost_usd += event.cost_usd
+        self._vacate(live, candidate)
         if state.rests:
             self._holdings.worked(live.residence, now_ns)
         if live.phase is _ABANDONED:
@@ -117,17 +128,27 @@ class Runs:
         live = self._running(event)
         if event.fault not in FAULTS:
             raise IllegalEventError(event, f"a fault is one of {', '.join(FAULTS)}", live)
-        assert live.candidate is not None
-        del self._state.running[live.candidate.processor]
+        candidate = live.candidate
+        assert candidate is not None
+        if event.fault == "link" and not candidate.remote:
+            raise IllegalEventError(event, f"{candidate.processor} is no server", live)
+        self._vacate(live, candidate)
         if event.fault == "variant":
             self._holdings.failed(live.residence, now_ns)
+        elif event.fault == "link":
+            self._lost(candidate.processor, now_ns)
         if live.phase is Phase.ABANDONED:
             self._admission.forget(live, now_ns)
-        elif event.fault == "variant":
+        elif event.fault != "request":
             self._holdings.release(live, now_ns)
             self._admission.decide_again(live, event.error, now_ns)
         else:
             self._admission.end_run(live, Outcome.FAILED, Cause.INPUT, event.error, now_ns)
+
+    def _lost(self, processor: str, now_ns: int) -> None:
+        """Use a server no more until it is told to be in reach again."""
+        note_link(self._state.links[processor], reachable=False, round_trip_ns=0, now_ns=now_ns)
+        self._chooser.forget()
 
     # ---- loads and evictions -----------------------------------------------------------------------
 
@@ -144,7 +165,11 @@ class Runs:
     def on_load_failed(self, event: ev.LoadFailed, now_ns: int) -> None:
         """Let a variant rest and find another for those that waited for it."""
         key = self._held(event, Holding.LOADING)
-        self._holdings.failed(key, now_ns)
+        servers = [p.name for p in self._state.processors.values() if p.is_remote and p.pool == event.pool]
+        if event.fault == "link" and servers:
+            self._lost(servers[0], now_ns)
+        else:
+            self._holdings.failed(key, now_ns)
         waiting = self._waiting_for(key)
         for live in waiting:
             self._admission.withdraw(live, now_ns)

@@ -61,6 +61,7 @@ class Scheduler:
             ev.ProfilesReplaced: self._conditions.on_profiles,
             ev.PolicyReplaced: self._conditions.on_policy,
             ev.DeviceChanged: self._conditions.on_device,
+            ev.ConnectivityChanged: self._conditions.on_connectivity,
             ev.RequestArrived: self._on_arrival,
             ev.RequestCancelled: self._on_cancelled,
             ev.LoadFinished: self._runs.on_loaded,

@@ -20,7 +20,7 @@ SQRT_HALF = sqrt(0.5)
 SURE_Z = 4.0
 NEVER_Z = -inf
 """z of what cannot be in time at all: worse than any other."""
-DENIED = (Why.VARIANT_DENIED, Why.PROCESSOR_DENIED)
+DENIED = (Why.VARIANT_DENIED, Why.PROCESSOR_DENIED, Why.PRIVATE)
 NO_ROOM = -1.0
 """Stands for "no time left" where ln of a duration in ns is expected."""
 

@@ -76,6 +76,7 @@ class Live(msgspec.Struct):
     run_ns: int = 0
     energy_uj: float = 0.0
     committed_uj: int = 0
+    cost_usd: float = 0.0
 
 
 class Occupation(msgspec.Struct):
@@ -84,6 +85,21 @@ class Occupation(msgspec.Struct):
     request_id: str
     dispatched_ns: int
     expected_end_ns: int
+    processor: str = ""
+
+
+@dataclass(slots=True)
+class Link:
+    """Whether a server can be reached, since when, and how long it could and could not before that.
+
+    ``up_s`` and ``down_s`` are exponentially forgotten; ``round_trip_ns`` is 0 where nobody measured it.
+    """
+
+    reachable: bool = True
+    since_ns: int = 0
+    up_s: float = 0.0
+    down_s: float = 0.0
+    round_trip_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -156,7 +172,8 @@ class State:
     """The scheduler's whole memory. Dictionaries keep insertion order, which events determine.
 
     ``memory_held_bytes`` is what variants held when the device was last read, because that reading counts
-    it. ``sizes`` are resident bytes as measured, by residence; they replace the profile's figure.
+    it. ``sizes`` are resident bytes as measured, by residence; they replace the profile's figure. ``away`` are
+    the runs, by request, on servers that take several at once; ``links`` are those of all servers.
     ``notes`` are what the strategy remembers.
     """
 
@@ -174,6 +191,8 @@ class State:
     live: dict[str, Live] = field(default_factory=dict)
     queue: list[tuple[int, int, int, str]] = field(default_factory=list)
     running: dict[str, Occupation] = field(default_factory=dict)
+    away: dict[str, Occupation] = field(default_factory=dict)
+    links: dict[str, Link] = field(default_factory=dict)
     estimates: dict[str, Estimate] = field(default_factory=dict)
     energy_biases: dict[str, EnergyBias] = field(default_factory=dict)
     energy_ratio: EnergyRatio = field(default_factory=EnergyRatio)

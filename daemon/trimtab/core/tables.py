@@ -82,6 +82,8 @@ def terms_of(settings: Settings, rules: tuple[str, ...], blanks: Iterable[Entry]
             denied[entry.name] = Why.VARIANT_DENIED
         elif not allows(settings.processors, entry.candidate.processor):
             denied[entry.name] = Why.PROCESSOR_DENIED
+        elif entry.candidate.remote and not settings.allow_remote:
+            denied[entry.name] = Why.PRIVATE
     return Terms(settings, rules, denied)
 
 
@@ -124,6 +126,8 @@ class TaskTable(Table):
             _note_residence(state, entry, spare_bytes)
             if state.rests:
                 _note_health(state, entry, now_ns)
+            if entry.candidate.remote and not state.links[entry.candidate.processor].reachable:
+                entry.blocked, entry.detail = Why.UNREACHABLE, ""
             if entry.name in self._denied:
                 entry.blocked, entry.detail = self._denied[entry.name], ""
             entry.bytes_cost = price_per_byte * entry.resident_bytes

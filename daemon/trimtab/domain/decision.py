@@ -14,9 +14,12 @@ class Why(Word):
     NOT_PINNED = "the request pinned another variant"
     VARIANT_DENIED = "the policy does not allow this variant"
     PROCESSOR_DENIED = "the policy does not allow this processor"
+    PRIVATE = "the policy keeps this request on the device"
+    UNREACHABLE = "its server cannot be reached"
     UNHEALTHY = "it failed to load or run and is resting"
     NO_MEMORY = "it does not fit into memory"
     RESERVE = "the battery is at its reserve and a cheaper candidate exists"
+    MONEY = "it costs more than is left of the money"
     QUEUE_FULL = "its processor's queue is full"
     ACCURACY = "below the accuracy floor"
     ENERGY = "above the energy limit of the request"
@@ -45,7 +48,8 @@ class Candidate:
     """A variant on a processor under an exit rule, with the profile figures a decision needs.
 
     Latencies and energies are cumulative per exit: entry ``e`` is the cost of reaching exit ``e``.
-    ``expected_*`` weigh them by the share of samples that leave at each exit.
+    ``expected_*`` weigh them by the share of samples that leave at each exit. ``cost_usd`` is what a server
+    charges for reaching the last one; ``remote`` says that the request leaves the device.
     """
 
     variant: str
@@ -62,6 +66,8 @@ class Candidate:
     load_ns: int
     load_energy_uj: float
     resident_bytes: int
+    cost_usd: float = 0.0
+    remote: bool = False
 
     @property
     def name(self) -> str:
@@ -113,6 +119,8 @@ class Decision(Record, frozen=True):
     rules: tuple[str, ...]
     instead_of: str = ""
     instead_why: Why | None = None
+    cost_usd: float = 0.0
+    money_price_per_usd: float = 0.0
 
     @property
     def candidate(self) -> str:
@@ -126,6 +134,8 @@ class Decision(Record, frozen=True):
             f"{self.candidate}: {self.accuracy_frac:.1%} accuracy, {self.latency_ns / 1e6:.2f} of "
             f"{self.budget_ns / 1e6:.4g} ms, {self.energy_uj / 1e3:.3g} mJ at {self.energy_price_per_j:.3g}/J"
         )
+        if self.cost_usd:
+            text += f" for ${self.cost_usd:.3g} at {self.money_price_per_usd:.3g}/$"
         if self.instead_why is not None:
             text += f"; not {self.instead_of}: {self.instead_why.value}"
         if self.given_up:
@@ -143,6 +153,7 @@ class Cause(Word):
     UNKNOWN_VARIANT = "unknown variant"
     GOALS = "no candidate meets the goals"
     RESERVE = "the battery is at its reserve"
+    MONEY = "the money is spent"
     OVERLOAD = "overload"
     DEADLINE = "the deadline passed"
     CALLER = "the caller went away"
@@ -170,3 +181,4 @@ class Result(Record, frozen=True):
     energy_uj: float = 0.0
     on_time: bool = False
     given_up: tuple[Goal, ...] = ()
+    cost_usd: float = 0.0

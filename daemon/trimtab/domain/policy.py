@@ -80,6 +80,7 @@ class Settings:
     ``energy_price_per_j`` is the floor of the energy price; the battery horizon can only raise it,
     ``energy_price_factor`` scales the result. ``deadline_confidence`` is the least probability of being
     on time. ``give_up`` lists which goals are given up, first one first; a goal left out never is.
+    ``allow_remote`` lets requests leave the device. ``money_price_per_usd`` is the floor of the price of money.
     """
 
     latency_budget_ns: int = 100 * NS_PER_MS
@@ -95,6 +96,8 @@ class Settings:
     when_impossible: WhenImpossible = WhenImpossible.SERVE
     variants: Filter = Filter()
     processors: Filter = Filter()
+    allow_remote: bool = False
+    money_price_per_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,8 @@ class Change:
     when_impossible: WhenImpossible | None = None
     variants: Filter | None = None
     processors: Filter | None = None
+    allow_remote: bool | None = None
+    money_price_per_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +155,18 @@ class MemoryGoal:
 
 
 @dataclass(frozen=True, slots=True)
+class MoneyGoal:
+    """Spend at most ``budget_usd`` on servers: each day until a time of day, or once over a duration.
+
+    With neither ``last_until_s`` nor ``last_for_ns`` the budget holds for as long as the policy does.
+    """
+
+    budget_usd: float
+    last_until_s: int | None = None
+    last_for_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskSettings:
     """What one task changes of the defaults."""
 
@@ -171,3 +188,4 @@ class Policy:
     queue_limit: int = 64
     rules: tuple[Rule, ...] = ()
     version: int = 1
+    money: MoneyGoal | None = None

@@ -1,6 +1,11 @@
-"""Where a variant can run: core sets with a thread count, or another execution provider."""
+"""Where a variant can run: core sets with a thread count, another execution provider, or a server elsewhere."""
 
 from dataclasses import dataclass
+
+from trimtab.domain.quantities import NS_PER_MS
+
+REMOTE = "remote"
+"""The kind of processors that are not on this device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,6 +14,10 @@ class Processor:
 
     Two processors that share a core exclude each other. Processors of one ``pool`` share what is loaded:
     a variant is resident per pool (same runtime, provider and thread count), not per core.
+
+    One of kind ``remote`` is a server: its profiles' energy is what sending takes, and ``network_ns`` the part of
+    their latency that is spent on the way. It takes ``concurrent`` requests at once (0: any number) and charges
+    for each request and for its own time.
     """
 
     name: str
@@ -17,6 +26,19 @@ class Processor:
     threads: int
     runtime: str = "onnxruntime"
     provider: str = "CPUExecutionProvider"
+    network_ns: int = 0
+    usd_per_request: float = 0.0
+    usd_per_ms: float = 0.0
+    concurrent: int = 1
+
+    @property
+    def is_remote(self) -> bool:
+        """Return whether requests leave the device for this processor."""
+        return self.kind == REMOTE
+
+    def charge_usd(self, run_ns: float) -> float:
+        """Return what a server charges for a run that took ``run_ns`` as seen from here."""
+        return self.usd_per_request + self.usd_per_ms * max(0.0, run_ns - self.network_ns) / NS_PER_MS
 
     @property
     def pool(self) -> str:

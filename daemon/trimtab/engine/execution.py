@@ -16,7 +16,16 @@ from trimtab.domain.family import Stage
 from trimtab.domain.processor import Processor
 from trimtab.domain.quantities import Source
 from trimtab.engine.workers import Worker
-from trimtab.ports import Array, Clock, EnergyMeter, Runtime, RuntimeFailure, StoredFamily, Tensors
+from trimtab.ports import (
+    Array,
+    Clock,
+    EnergyMeter,
+    LinkFailure,
+    Runtime,
+    RuntimeFailure,
+    StoredFamily,
+    Tensors,
+)
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +116,7 @@ class Execution:
             log.warning(
                 "%s stage %d on %s failed: %s", command.variant, command.stage, command.processor, error
             )
-            event = ev.RunFailed(command.request_id, command.stage, _told(error))
+            event = ev.RunFailed(command.request_id, command.stage, _told(error), _fault_of(error))
         self._tell(event, outputs)
 
     def _load(self, command: cm.Load) -> None:
@@ -122,7 +131,7 @@ class Execution:
             )
         except Exception as error:
             log.warning("%s/%s cannot be loaded: %s", command.task, command.variant, error)
-            event = ev.LoadFailed(command.task, command.variant, command.pool, _told(error))
+            event = ev.LoadFailed(command.task, command.variant, command.pool, _told(error), _fault_of(error))
         self._tell(event)
 
     def _evict(self, command: cm.Evict) -> None:
@@ -140,6 +149,10 @@ class Execution:
     def _tell(self, event: ev.Event, outputs: Mapping[str, Array] = NOTHING) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
             self._loop.call_soon_threadsafe(self._report, event, outputs)
+
+
+def _fault_of(error: Exception) -> str:
+    return "link" if isinstance(error, LinkFailure) else "variant"
 
 
 def _told(error: Exception) -> str:

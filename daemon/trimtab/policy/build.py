@@ -125,6 +125,8 @@ _SETTINGS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "when_impossible": ("when_impossible", WhenImpossible),
     "variants": ("variants", _filter),
     "processors": ("processors", _filter),
+    "allow_remote": ("allow_remote", yes_or_no),
+    "money_price_per_usd": ("money_price_per_usd", float),
 }
 """For each key of settings in a document: the domain's field and how to convert to its unit."""
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
-from trimtab.domain.processor import Processor
+from trimtab.domain.processor import REMOTE, Processor
 from trimtab.domain.quantities import NS_PER_MS, UJ_PER_J, UJ_PER_MJ
 from trimtab_sim.catalogue.build import Basis, build, plain_name
 from trimtab_sim.catalogue.model import Catalogue, Network, Run
@@ -78,11 +78,22 @@ def _on_phone(cells: Cells, network: Network, phone: Processor) -> Run:
 
 def _on_server(cells: Cells, network: Network, options: McdnnOptions) -> Run:
     """Return the run on the server. What it holds there is none of the phone's memory."""
+    network_ns = round(options.round_trip_ms * NS_PER_MS)
     return Run(
         line=cells.line,
         network=network,
-        processor=Processor("remote", "remote", (), 1, "mcdnn", "remote"),
-        latency_ns=_ms(cells, "server_compute_ms") + round(options.round_trip_ms * NS_PER_MS),
+        processor=Processor(
+            "remote",
+            REMOTE,
+            (),
+            1,
+            "mcdnn",
+            REMOTE,
+            network_ns=network_ns,
+            usd_per_ms=options.server_usd_per_ms,
+            concurrent=0,
+        ),
+        latency_ns=_ms(cells, "server_compute_ms") + network_ns,
         energy_uj=options.send_mj * UJ_PER_MJ,
         load_ns=_ms(cells, "server_load_ms"),
         load_energy_uj=0.0,

@@ -83,6 +83,7 @@ class McdnnOptions(CommonOptions):
     server: bool = True
     round_trip_ms: float = 100.0
     send_mj: float = 3.8
+    server_usd_per_ms: float = 1.8e-7
     processor: str = "gpu"
 
 

@@ -12,7 +12,7 @@ from trimtab.domain.device import DeviceState
 from trimtab.domain.family import Family, Profile
 from trimtab.domain.processor import Processor
 from trimtab.domain.quantities import UJ_PER_J
-from trimtab.ports import RuntimeFailure
+from trimtab.ports import LinkFailure
 from trimtab.strategies import strategy_named
 from trimtab_sim.runtime import Loading, ModelledRuntime, Run, Running
 from trimtab_sim.scenario.surroundings import Condition
@@ -106,7 +106,8 @@ class MeasuringRuntime(ModelledRuntime):
         self.peak_bytes = 0
 
     def load(self, task: str, variant: str, processor: Processor, now_ns: int) -> Loading:
-        """Load, and count what it holds."""
+        """Load, and count what it holds; raise ``LinkFailure`` out of reach."""
+        self._check_link(processor, now_ns)
         loading = super().load(task, variant, processor, now_ns)
         self._held[task, variant, processor.pool] = loading.resident_bytes
         self._count()
@@ -119,15 +120,19 @@ class MeasuringRuntime(ModelledRuntime):
         return super().evict(task, variant, pool, now_ns)
 
     def run(self, run: Run, now_ns: int) -> Running:
-        """Run a stage; at a lower clock it takes longer at less power. Raises ``RuntimeFailure`` out of reach."""
+        """Run a stage; at a lower clock it takes longer at less power. Raises ``LinkFailure`` out of reach."""
         condition, processor = self._condition, run.processor
-        if processor.kind == "remote" and condition.reachable and not condition.reachable(now_ns):
-            raise RuntimeFailure("the server cannot be reached")
+        self._check_link(processor, now_ns)
         running = super().run(run, now_ns)
         if condition.power_factor is None:
             return running
         factor = condition.power_factor(processor.name, now_ns)
         return running if factor == 1.0 else replace(running, energy_uj=running.energy_uj * factor)
+
+    def _check_link(self, processor: Processor, now_ns: int) -> None:
+        reachable = self._condition.reachable
+        if processor.is_remote and reachable and not reachable(now_ns):
+            raise LinkFailure("the server cannot be reached")
 
     def _count(self) -> None:
         self.resident_bytes = sum(self._held.values())

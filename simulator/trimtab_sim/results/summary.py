@@ -124,6 +124,7 @@ class Summary(Watcher):
             "energy_j": report.energy_j,
             "run_energy_j": report.run_energy_uj / UJ_PER_J,
             "load_energy_j": report.load_energy_uj / UJ_PER_J,
+            "cost_usd": report.cost_usd,
             "battery_frac_end": report.battery_end_frac,
             "lifetime_s": None if lived_ns is None else lived_ns / NS_PER_S,
             "temperature_c_max": None if self.temperature_mc is None else self.temperature_mc / 1000,

@@ -128,7 +128,7 @@ def test_a_server_is_used_only_while_it_can_be_reached(tmp_path: Path) -> None:
     text = (
         "version: 1\nname: s\nduration: 10min\nfamily: {source: mcdnn, tasks: face}\n"
         "workload: [{task: face, arrivals: {regular: {every: 5s}}, latency_budget_ms: 1000}]\n"
-        "policy: {version: 1, name: p, defaults: {energy_price_per_j: 0.01}}\n"
+        "policy: {version: 1, name: p, defaults: {energy_price_per_j: 0.01, allow_remote: true}}\n"
     )
     path = str(tmp_path / "s.yaml")
     always = figures_of(prepare(load_scenario(text, path)))
@@ -136,6 +136,8 @@ def test_a_server_is_used_only_while_it_can_be_reached(tmp_path: Path) -> None:
     assert always["share_by_processor"]["remote"] > 0.95
     assert 0.4 < half["share_by_processor"]["remote"] < 0.6
     assert half["on_time_frac"] > 0.9
+    private = figures_of(prepare(load_scenario(text.replace(", allow_remote: true", ""), path)))
+    assert "remote" not in private["share_by_processor"]
 
 
 def test_a_profile_can_stand_in_the_scenario_or_a_file(make: Make, tmp_path: Path) -> None:
