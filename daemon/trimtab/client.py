@@ -76,6 +76,7 @@ class Reply:
     predicted_energy_uj: float
     energy_uj: float
     energy_source: str
+    cost_usd: float
     on_time: bool
     given_up: tuple[str, ...]
     reason: str
@@ -320,6 +321,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "predicted_energy_uj": 0.0,
     "energy_uj": 0.0,
     "energy_source": "",
+    "cost_usd": 0.0,
     "on_time": False,
     "reason": "",
 }

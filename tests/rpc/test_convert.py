@@ -374,11 +374,11 @@ def test_records_round_trip(data: st.DataObject) -> None:
     why = st.one_of(st.none(), st.sampled_from(Why))
     decision = st.builds(
         Decision, text, text, text, text, text, figure, figure, figure, number, number, number, figure,
-        number, number, figure, goals, text, names, text, why,
+        number, number, figure, goals, text, names, text, why, figure, figure,
     )  # fmt: skip
     result = st.builds(
         Result, text, st.sampled_from(Outcome), st.sampled_from(Cause), text, text, text, number, figure,
-        number, number, number, figure, st.booleans(), goals,
+        number, number, number, figure, st.booleans(), goals, figure,
     )  # fmt: skip
     maybe = st.one_of(st.none(), figure)
     record = data.draw(

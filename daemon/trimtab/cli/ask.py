@@ -52,7 +52,8 @@ def infer(task: str, file: Path | None, sample: int | None, budget: float | None
     click.echo(f"{', '.join(names)}{truth}")
     click.echo(f"{reply.variant} on {reply.processor}, {'on time' if reply.on_time else 'LATE'}: "
                f"queue {reply.queue_us} us, load {reply.load_us} us, run {reply.run_us} us, round trip {round_trip_ms:.2f} ms")  # fmt: skip
-    click.echo(f"energy {reply.energy_uj / 1e3:.3f} mJ ({reply.energy_source})")
+    charged = f", ${reply.cost_usd:.3g}" if reply.cost_usd else ""
+    click.echo(f"energy {reply.energy_uj / 1e3:.3f} mJ ({reply.energy_source}){charged}")
     click.echo(f"why    {reply.reason}")
     click.echo(f"more   trimtab explain {reply.decision_id}")
 

@@ -61,20 +61,25 @@ class Residency:
 
 @dataclass(frozen=True, slots=True)
 class ProcessorStatus:
-    """A processor, its learned slow-down (1.0 = as profiled) and what it is doing."""
+    """A processor, its learned slow-down (1.0 = as profiled) and what it is doing.
+
+    ``reachable`` and ``round_trip_ns`` (0: nobody measured it) are about the way to a server.
+    """
 
     processor: Processor
     slowdown: float
     busy: bool
     queued: int
     served: int
+    reachable: bool = True
+    round_trip_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
     """A snapshot of the daemon; prices in utility (1.0 = accuracy from 0 to 100 %) per unit.
 
-    ``energy_used_uj`` is that of all runs and loads of this session, above idle.
+    ``energy_used_uj`` is that of all runs and loads of this session, above idle, ``cost_usd`` what servers charged.
     """
 
     version: str
@@ -97,6 +102,7 @@ class Status:
     outcomes: dict[str, int]
     on_time: int
     energy_used_uj: float = 0.0
+    cost_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

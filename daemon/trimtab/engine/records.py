@@ -60,6 +60,7 @@ class Tally:
         """Start at zero."""
         self.outcomes: dict[str, int] = {outcome.value: 0 for outcome in Outcome}
         self.on_time = 0
+        self.cost_usd = 0.0
         self.served: dict[str, int] = {}
         self._by_variant: dict[str, dict[str, Statistics]] = {}
 
@@ -67,6 +68,7 @@ class Tally:
         """Count one result; ``at_ms`` is milliseconds since the epoch."""
         self.outcomes[result.outcome.value] += 1
         self.on_time += result.on_time
+        self.cost_usd += result.cost_usd
         if not result.variant:
             return
         statistics = self._by_variant.setdefault(task, {}).setdefault(result.variant, Statistics())

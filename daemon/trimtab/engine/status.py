@@ -25,6 +25,7 @@ def snapshot(
 ) -> Status:
     """Return the daemon's present condition."""
     rules: dict[str, None] = {}
+    links = state.links
     for task in state.families:
         rules.update(dict.fromkeys(settings_for(state, task, "", now_ns)[1]))
     return Status(
@@ -47,9 +48,11 @@ def snapshot(
             ProcessorStatus(
                 processor=processor,
                 slowdown=slowdown(state.estimates[name]),
-                busy=name in state.running,
+                busy=name in state.running or any(o.processor == name for o in state.away.values()),
                 queued=queued_on(state, name),
                 served=tally.served.get(name, 0),
+                reachable=links[name].reachable if name in links else True,
+                round_trip_ns=links[name].round_trip_ns if name in links else 0,
             )
             for name, processor in state.processors.items()
         ),
@@ -60,4 +63,5 @@ def snapshot(
         outcomes=dict(tally.outcomes),
         on_time=tally.on_time,
         energy_used_uj=state.energy.total_uj,
+        cost_usd=tally.cost_usd,
     )

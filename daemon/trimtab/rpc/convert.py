@@ -175,6 +175,7 @@ def _add_parameters(response: ModelInferResponse, answer: Answer) -> None:
     parameters["load_us"].int64_param = result.load_ns // NS_PER_US
     parameters["run_us"].int64_param = result.run_ns // NS_PER_US
     parameters["energy_uj"].double_param = result.energy_uj
+    parameters["cost_usd"].double_param = result.cost_usd
     parameters["energy_source"].string_param = answer.energy_source
     parameters["on_time"].bool_param = result.on_time
     parameters["given_up"].string_param = ",".join(result.given_up)

@@ -134,7 +134,7 @@ class Outlook(_message.Message):
     def __init__(self, processor: _Optional[str] = ..., slowdown: _Optional[float] = ..., sigma: _Optional[float] = ..., observations: _Optional[int] = ..., wait_ns: _Optional[int] = ..., cold_wait_ns: _Optional[int] = ..., full: _Optional[bool] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("request_id", "task", "candidate", "variant", "processor", "exit_rule", "value", "accuracy_frac", "on_time_prob", "wait_ns", "load_ns", "latency_ns", "energy_uj", "finish_ns", "budget_ns", "energy_price_per_j", "given_up", "policy", "rules", "instead_of", "instead_why", "summary")
+    __slots__ = ("request_id", "task", "candidate", "variant", "processor", "exit_rule", "value", "accuracy_frac", "on_time_prob", "wait_ns", "load_ns", "latency_ns", "energy_uj", "finish_ns", "budget_ns", "energy_price_per_j", "given_up", "policy", "rules", "instead_of", "instead_why", "summary", "cost_usd", "money_price_per_usd")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
@@ -157,6 +157,8 @@ class Decision(_message.Message):
     INSTEAD_OF_FIELD_NUMBER: _ClassVar[int]
     INSTEAD_WHY_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    COST_USD_FIELD_NUMBER: _ClassVar[int]
+    MONEY_PRICE_PER_USD_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     task: str
     candidate: str
@@ -179,10 +181,12 @@ class Decision(_message.Message):
     instead_of: str
     instead_why: str
     summary: str
-    def __init__(self, request_id: _Optional[str] = ..., task: _Optional[str] = ..., candidate: _Optional[str] = ..., variant: _Optional[str] = ..., processor: _Optional[str] = ..., exit_rule: _Optional[str] = ..., value: _Optional[float] = ..., accuracy_frac: _Optional[float] = ..., on_time_prob: _Optional[float] = ..., wait_ns: _Optional[int] = ..., load_ns: _Optional[int] = ..., latency_ns: _Optional[int] = ..., energy_uj: _Optional[float] = ..., finish_ns: _Optional[int] = ..., budget_ns: _Optional[int] = ..., energy_price_per_j: _Optional[float] = ..., given_up: _Optional[_Iterable[str]] = ..., policy: _Optional[str] = ..., rules: _Optional[_Iterable[str]] = ..., instead_of: _Optional[str] = ..., instead_why: _Optional[str] = ..., summary: _Optional[str] = ...) -> None: ...
+    cost_usd: float
+    money_price_per_usd: float
+    def __init__(self, request_id: _Optional[str] = ..., task: _Optional[str] = ..., candidate: _Optional[str] = ..., variant: _Optional[str] = ..., processor: _Optional[str] = ..., exit_rule: _Optional[str] = ..., value: _Optional[float] = ..., accuracy_frac: _Optional[float] = ..., on_time_prob: _Optional[float] = ..., wait_ns: _Optional[int] = ..., load_ns: _Optional[int] = ..., latency_ns: _Optional[int] = ..., energy_uj: _Optional[float] = ..., finish_ns: _Optional[int] = ..., budget_ns: _Optional[int] = ..., energy_price_per_j: _Optional[float] = ..., given_up: _Optional[_Iterable[str]] = ..., policy: _Optional[str] = ..., rules: _Optional[_Iterable[str]] = ..., instead_of: _Optional[str] = ..., instead_why: _Optional[str] = ..., summary: _Optional[str] = ..., cost_usd: _Optional[float] = ..., money_price_per_usd: _Optional[float] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("request_id", "outcome", "cause", "reason", "variant", "processor", "exit_index", "confidence", "queue_ns", "load_ns", "run_ns", "energy_uj", "on_time", "given_up")
+    __slots__ = ("request_id", "outcome", "cause", "reason", "variant", "processor", "exit_index", "confidence", "queue_ns", "load_ns", "run_ns", "energy_uj", "on_time", "given_up", "cost_usd")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
@@ -197,6 +201,7 @@ class Result(_message.Message):
     ENERGY_UJ_FIELD_NUMBER: _ClassVar[int]
     ON_TIME_FIELD_NUMBER: _ClassVar[int]
     GIVEN_UP_FIELD_NUMBER: _ClassVar[int]
+    COST_USD_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     outcome: str
     cause: str
@@ -211,7 +216,8 @@ class Result(_message.Message):
     energy_uj: float
     on_time: bool
     given_up: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, request_id: _Optional[str] = ..., outcome: _Optional[str] = ..., cause: _Optional[str] = ..., reason: _Optional[str] = ..., variant: _Optional[str] = ..., processor: _Optional[str] = ..., exit_index: _Optional[int] = ..., confidence: _Optional[float] = ..., queue_ns: _Optional[int] = ..., load_ns: _Optional[int] = ..., run_ns: _Optional[int] = ..., energy_uj: _Optional[float] = ..., on_time: _Optional[bool] = ..., given_up: _Optional[_Iterable[str]] = ...) -> None: ...
+    cost_usd: float
+    def __init__(self, request_id: _Optional[str] = ..., outcome: _Optional[str] = ..., cause: _Optional[str] = ..., reason: _Optional[str] = ..., variant: _Optional[str] = ..., processor: _Optional[str] = ..., exit_index: _Optional[int] = ..., confidence: _Optional[float] = ..., queue_ns: _Optional[int] = ..., load_ns: _Optional[int] = ..., run_ns: _Optional[int] = ..., energy_uj: _Optional[float] = ..., on_time: _Optional[bool] = ..., given_up: _Optional[_Iterable[str]] = ..., cost_usd: _Optional[float] = ...) -> None: ...
 
 class WatchDecisionsRequest(_message.Message):
     __slots__ = ("task", "app")
@@ -246,7 +252,7 @@ class DeviceStateRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("version", "session", "uptime_ns", "ready", "draining", "device", "energy_meter", "policy", "policy_reload_error", "active_rules", "energy_price_per_j", "memory_limit_bytes", "memory_used_bytes", "rss_bytes", "in_flight", "processors", "resident", "outcomes", "on_time", "energy_used_uj")
+    __slots__ = ("version", "session", "uptime_ns", "ready", "draining", "device", "energy_meter", "policy", "policy_reload_error", "active_rules", "energy_price_per_j", "memory_limit_bytes", "memory_used_bytes", "rss_bytes", "in_flight", "processors", "resident", "outcomes", "on_time", "energy_used_uj", "cost_usd")
     class OutcomesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -274,6 +280,7 @@ class Status(_message.Message):
     OUTCOMES_FIELD_NUMBER: _ClassVar[int]
     ON_TIME_FIELD_NUMBER: _ClassVar[int]
     ENERGY_USED_UJ_FIELD_NUMBER: _ClassVar[int]
+    COST_USD_FIELD_NUMBER: _ClassVar[int]
     version: str
     session: int
     uptime_ns: int
@@ -294,7 +301,8 @@ class Status(_message.Message):
     outcomes: _containers.ScalarMap[str, int]
     on_time: int
     energy_used_uj: float
-    def __init__(self, version: _Optional[str] = ..., session: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., ready: _Optional[bool] = ..., draining: _Optional[bool] = ..., device: _Optional[_Union[DeviceReading, _Mapping]] = ..., energy_meter: _Optional[str] = ..., policy: _Optional[str] = ..., policy_reload_error: _Optional[str] = ..., active_rules: _Optional[_Iterable[str]] = ..., energy_price_per_j: _Optional[float] = ..., memory_limit_bytes: _Optional[int] = ..., memory_used_bytes: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., in_flight: _Optional[int] = ..., processors: _Optional[_Iterable[_Union[ProcessorStatus, _Mapping]]] = ..., resident: _Optional[_Iterable[_Union[Residency, _Mapping]]] = ..., outcomes: _Optional[_Mapping[str, int]] = ..., on_time: _Optional[int] = ..., energy_used_uj: _Optional[float] = ...) -> None: ...
+    cost_usd: float
+    def __init__(self, version: _Optional[str] = ..., session: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., ready: _Optional[bool] = ..., draining: _Optional[bool] = ..., device: _Optional[_Union[DeviceReading, _Mapping]] = ..., energy_meter: _Optional[str] = ..., policy: _Optional[str] = ..., policy_reload_error: _Optional[str] = ..., active_rules: _Optional[_Iterable[str]] = ..., energy_price_per_j: _Optional[float] = ..., memory_limit_bytes: _Optional[int] = ..., memory_used_bytes: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., in_flight: _Optional[int] = ..., processors: _Optional[_Iterable[_Union[ProcessorStatus, _Mapping]]] = ..., resident: _Optional[_Iterable[_Union[Residency, _Mapping]]] = ..., outcomes: _Optional[_Mapping[str, int]] = ..., on_time: _Optional[int] = ..., energy_used_uj: _Optional[float] = ..., cost_usd: _Optional[float] = ...) -> None: ...
 
 class DeviceReading(_message.Message):
     __slots__ = ("battery_frac", "battery_capacity_j", "charging", "memory_available_bytes", "memory_total_bytes", "cpu_load_frac", "temperature_mc", "local_time_s", "sources")
@@ -326,7 +334,7 @@ class DeviceReading(_message.Message):
     def __init__(self, battery_frac: _Optional[float] = ..., battery_capacity_j: _Optional[float] = ..., charging: _Optional[bool] = ..., memory_available_bytes: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., cpu_load_frac: _Optional[float] = ..., temperature_mc: _Optional[int] = ..., local_time_s: _Optional[int] = ..., sources: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Processor(_message.Message):
-    __slots__ = ("name", "kind", "cores", "threads", "runtime", "provider", "pool")
+    __slots__ = ("name", "kind", "cores", "threads", "runtime", "provider", "pool", "network_ns", "usd_per_request", "usd_per_ms", "concurrent")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     CORES_FIELD_NUMBER: _ClassVar[int]
@@ -334,6 +342,10 @@ class Processor(_message.Message):
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     POOL_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_NS_FIELD_NUMBER: _ClassVar[int]
+    USD_PER_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    USD_PER_MS_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENT_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     cores: _containers.RepeatedScalarFieldContainer[int]
@@ -341,21 +353,29 @@ class Processor(_message.Message):
     runtime: str
     provider: str
     pool: str
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., cores: _Optional[_Iterable[int]] = ..., threads: _Optional[int] = ..., runtime: _Optional[str] = ..., provider: _Optional[str] = ..., pool: _Optional[str] = ...) -> None: ...
+    network_ns: int
+    usd_per_request: float
+    usd_per_ms: float
+    concurrent: int
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., cores: _Optional[_Iterable[int]] = ..., threads: _Optional[int] = ..., runtime: _Optional[str] = ..., provider: _Optional[str] = ..., pool: _Optional[str] = ..., network_ns: _Optional[int] = ..., usd_per_request: _Optional[float] = ..., usd_per_ms: _Optional[float] = ..., concurrent: _Optional[int] = ...) -> None: ...
 
 class ProcessorStatus(_message.Message):
-    __slots__ = ("processor", "slowdown", "busy", "queued", "served")
+    __slots__ = ("processor", "slowdown", "busy", "queued", "served", "reachable", "round_trip_ns")
     PROCESSOR_FIELD_NUMBER: _ClassVar[int]
     SLOWDOWN_FIELD_NUMBER: _ClassVar[int]
     BUSY_FIELD_NUMBER: _ClassVar[int]
     QUEUED_FIELD_NUMBER: _ClassVar[int]
     SERVED_FIELD_NUMBER: _ClassVar[int]
+    REACHABLE_FIELD_NUMBER: _ClassVar[int]
+    ROUND_TRIP_NS_FIELD_NUMBER: _ClassVar[int]
     processor: Processor
     slowdown: float
     busy: bool
     queued: int
     served: int
-    def __init__(self, processor: _Optional[_Union[Processor, _Mapping]] = ..., slowdown: _Optional[float] = ..., busy: _Optional[bool] = ..., queued: _Optional[int] = ..., served: _Optional[int] = ...) -> None: ...
+    reachable: bool
+    round_trip_ns: int
+    def __init__(self, processor: _Optional[_Union[Processor, _Mapping]] = ..., slowdown: _Optional[float] = ..., busy: _Optional[bool] = ..., queued: _Optional[int] = ..., served: _Optional[int] = ..., reachable: _Optional[bool] = ..., round_trip_ns: _Optional[int] = ...) -> None: ...
 
 class Residency(_message.Message):
     __slots__ = ("task", "variant", "pool", "phase", "resident_bytes", "uses")
