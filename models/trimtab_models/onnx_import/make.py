@@ -90,7 +90,7 @@ def _apply(model: bytes, step: Step, material: Material) -> bytes:
 def static_int8(model: bytes, step: StaticInt8, material: Material) -> bytes:
     """Return ``model`` with QDQ nodes, ranges from the calibration samples."""
     count = min(step.samples, len(next(iter(material.tensors.values()))))
-    seen = {name: values[:count] for name, values in material.tensors.items()}
+    seen = {name: _spread(values, count) for name, values in material.tensors.items()}
     with _files() as (plain, result):
         plain.write_bytes(model)
         quantize_static(
@@ -102,8 +102,14 @@ def static_int8(model: bytes, step: StaticInt8, material: Material) -> bytes:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=_METHODS[step.calibration],
+            extra_options={"CalibStridedMinMax": 1},  # one batch's activations in memory at a time
         )
         return anonymous(onnx.load(result))
+
+
+def _spread(values: NDArray[Any], count: int) -> NDArray[Any]:
+    """Return ``count`` of the rows, evenly spread: samples often come sorted by class."""
+    return values[np.arange(count) * len(values) // count]
 
 
 def dynamic_int8(model: bytes) -> bytes:
@@ -159,13 +165,23 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc,unused-ignore]  
 
     def __init__(self, tensors: Tensors, batch: int) -> None:
         count = len(next(iter(tensors.values())))
-        self._batches = iter(
-            [
-                {name: np.ascontiguousarray(values[at : at + batch]) for name, values in tensors.items()}
-                for at in range(0, count - batch + 1, batch)
-            ]
-        )
+        self._tensors = tensors
+        self._batch = batch
+        self._starts = range(0, count - batch + 1, batch)
+        self._next = iter(self._starts)
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self._starts)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Hand out these batches next."""
+        self._next = iter(self._starts[start_index:end_index])
 
     def get_next(self) -> Any:
         """Return the next batch by input name, or nothing when all were seen."""
-        return next(self._batches, None)
+        at = next(self._next, None)
+        if at is None:
+            return None
+        rows = slice(at, at + self._batch)
+        return {name: np.ascontiguousarray(values[rows]) for name, values in self._tensors.items()}
