@@ -95,22 +95,25 @@ def print_grounds(grounds: Grounds) -> None:
 
 
 def print_verdicts(verdicts: Sequence[Verdict]) -> None:
-    """Print every candidate's net value, its parts, its figures and why it won or lost."""
+    """Print why each candidate won or lost, then its figures and what its net value is the sum of."""
+    _print_table(
+        ("candidate", "value", "accuracy %", "on time", FOLDED),
+        [(v.candidate, f"{v.value:.4f}", f"{100 * v.accuracy_frac:.2f}", f"{v.on_time_prob:.1%}", _why(v))
+         for v in verdicts],
+    )  # fmt: skip
     names = list(dict.fromkeys(p.name for v in verdicts for p in v.parts if p.utility != 0.0))
-    headers = ("candidate", "value", *names, "accuracy %", "on time", "wait ms", "run ms", "mJ", FOLDED)
-    _print_table(headers, [(*_figures(v, names), _why(v)) for v in verdicts])
+    _print_table(
+        ("candidate", "wait ms", "run ms", "mJ", *names), [tuple(_figures(v, names)) for v in verdicts]
+    )
 
 
 def _figures(verdict: Verdict, names: Sequence[str]) -> Iterator[str]:
     parts = {part.name: part.utility for part in verdict.parts}
     yield verdict.candidate
-    yield f"{verdict.value:.4f}"
-    yield from (f"{parts.get(name, 0.0):+.4f}" for name in names)
-    yield f"{100 * verdict.accuracy_frac:.2f}"
-    yield f"{verdict.on_time_prob:.1%}"
     yield f"{max(verdict.wait_ns, verdict.load_ns) / 1e6:.2f}"
     yield f"{verdict.latency_ns / 1e6:.3f}"
     yield f"{verdict.energy_uj / 1e3:.3f}"
+    yield from (f"{parts.get(name, 0.0):+.4f}" for name in names)
 
 
 def _why(verdict: Verdict) -> str:
