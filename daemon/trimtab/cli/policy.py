@@ -1,4 +1,4 @@
-"""``trimtab policy``: check, list, tune and compare policies; look at and change what is in force."""
+"""``trimtab policy``: check, list, explain, tune and compare policies; look at and change what is in force."""
 
 from typing import TYPE_CHECKING
 
@@ -6,6 +6,7 @@ import click
 
 from trimtab.cli.output import address_option, fail, json_option, print_json, table, user_errors
 from trimtab.cli.policy_diff import diff
+from trimtab.cli.policy_explain import explain_policy
 from trimtab.cli.policy_tune import tune
 
 if TYPE_CHECKING:
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def policy() -> None:
-    """Check, tune and compare policies; see and set the one in force."""
+    """Check, explain, tune and compare policies; see and set the one in force."""
 
 
 policy.add_command(diff)
+policy.add_command(explain_policy)
 policy.add_command(tune)
 
 
