@@ -14,6 +14,7 @@ from trimtab.domain.policy import (
     Filter,
     Goal,
     MemoryGoal,
+    MoneyGoal,
     Policy,
     Range,
     Rule,
@@ -42,6 +43,8 @@ NOTABLE = Settings(
     when_impossible=WhenImpossible.REJECT,
     variants=Filter(allow=("int8-*",), deny=("x",)),
     processors=Filter(deny=("gpu:*",)),
+    allow_remote=True,
+    money_price_per_usd=3.0,
 )
 
 
@@ -115,6 +118,10 @@ def test_what_the_device_keeps_is_told() -> None:
     )
     assert "refuses requests" in ". ".join(goals_words(hard))
     assert "8 h after" in ". ".join(goals_words(hard))
+    daily = replace(policy, money=MoneyGoal(0.5, last_until_s=8 * 3600))
+    assert "0.5 dollars a day, counted until 08:00" in ". ".join(goals_words(daily))
+    once = replace(policy, money=MoneyGoal(2.0, last_for_ns=7200 * 10**9))
+    assert "2 dollars within 2 h" in ". ".join(goals_words(once))
 
 
 def test_a_plain_policy_is_told_at_four_charges_and_while_charging() -> None:

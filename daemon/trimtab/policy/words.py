@@ -12,6 +12,7 @@ from trimtab.domain.policy import (
     DayTime,
     Filter,
     Goal,
+    MoneyGoal,
     Policy,
     Range,
     Settings,
@@ -53,6 +54,8 @@ def goals_words(policy: Policy) -> list[str]:
     """Return what holds for the device as a whole: battery, memory, queue."""
     memory = policy.memory
     found = [*_battery(policy.battery)]
+    if policy.money is not None:
+        found.append(_money(policy.money))
     if memory.limit_bytes is not None:
         found.append(f"loaded variants hold at most {mib(memory.limit_bytes)}")
     if memory.keep_available_bytes:
@@ -146,6 +149,8 @@ _SETTINGS: Final[Mapping[str, Callable[[Any], str]]] = {
     "when_impossible": _impossible,
     "variants": _filter("variants"),
     "processors": _filter("processors"),
+    "allow_remote": lambda allowed: "requests may leave the device for a server" if allowed else "",
+    "money_price_per_usd": lambda price: f"a dollar costs at least {price:g}" if price else "",
 }
 """For each field of settings: its value in words; nothing where it asks for nothing."""
 
@@ -157,6 +162,8 @@ _NOTHING: Final[Mapping[str, str]] = {
     "memory_price_per_mib": "memory has no price",
     "latency_price_per_s": "latency has no price",
     "when_impossible": "serves what it can where no candidate meets every goal",
+    "allow_remote": "requests stay on the device",
+    "money_price_per_usd": "money has no price of its own",
 }
 """The words of a change to what asks for nothing."""
 
@@ -203,6 +210,15 @@ _CONDITIONS: Final[Mapping[str, Callable[[Any], str]]] = {
     "none_of": lambda parts: ", ".join(f"not ({condition_words(part)})" for part in parts),
 }
 """For each field of a condition: when it holds."""
+
+
+def _money(goal: MoneyGoal) -> str:
+    if goal.last_until_s is not None:
+        return (
+            f"servers may charge {goal.budget_usd:g} dollars a day, counted until {clock(goal.last_until_s)}"
+        )
+    text = f"servers may charge {goal.budget_usd:g} dollars"
+    return text + ("" if goal.last_for_ns is None else f" within {duration(goal.last_for_ns)}")
 
 
 def _battery(goal: BatteryGoal) -> Iterator[str]:
