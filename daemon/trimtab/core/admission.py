@@ -6,8 +6,10 @@ from collections.abc import Callable
 from trimtab.core import events as ev
 from trimtab.core.chooser import Chooser
 from trimtab.core.commands import Command, Decided, Finish
+from trimtab.core.forecast import note_request
 from trimtab.core.holdings import Holdings
 from trimtab.core.lifecycle import ENDINGS, IllegalEventError, move
+from trimtab.core.markets import is_too_dear
 from trimtab.core.prices import note_arrival
 from trimtab.core.queueing import LATE_CLASS, class_of, late_count, leave_queue
 from trimtab.core.selection import Choice, Situation
@@ -25,6 +27,7 @@ MAX_TRIES = 8
 LATE_BUDGETS = 4
 LATE_GRACE_NS = 250_000_000
 """A request whose deadline was given up is dropped once it is late by the larger of the two."""
+TOO_DEAR = "the energy it would take is kept until the horizon for requests worth more"
 STANDING = (
     Why.NOT_PINNED, Why.VARIANT_DENIED, Why.PROCESSOR_DENIED, Why.PRIVATE, Why.UNREACHABLE, Why.UNHEALTHY,
     Why.NO_MEMORY,
@@ -79,6 +82,7 @@ class Admission:
         if demand is None:
             demand = state.demand[request.task] = Demand()
         note_arrival(demand, now_ns)
+        note_request(state.forecast, request)
         return True
 
     def _refusal(self, request: Request) -> Result | None:
@@ -127,6 +131,10 @@ class Admission:
         live.rank = (class_of(live.request.priority), order_ns, live.seq)
         at = chooser.situation(live, table, now_ns)
         choice = strategy.choose(table, at, live, state)
+        if choice is not None and table.ration_price_per_j > 0.0 and strategy.adapts:
+            if is_too_dear(choice, at, table.ration_price_per_j):
+                self._end(live, Outcome.REJECTED, Cause.RESERVE, TOO_DEAR, now_ns)
+                return
         if choice is not None and not holdings.claim(live, choice.entry, now_ns):
             choice = self._choose_with_room(live, table, at, choice, now_ns)
         if choice is None:

@@ -5,20 +5,10 @@ from collections.abc import Callable
 from math import exp, inf, log, nan
 
 from trimtab.core.catalogue import Catalogue
-from trimtab.core.estimator import energy_factor
 from trimtab.core.explain import grounds, verdicts
 from trimtab.core.links import lanes_with_places
-from trimtab.core.prices import (
-    Clearing,
-    Market,
-    concave_hull,
-    energy_left_j,
-    energy_price,
-    horizon_left_s,
-    rate_per_s,
-    segments_of,
-    spare_uj,
-)
+from trimtab.core.markets import Markets
+from trimtab.core.prices import spare_uj
 from trimtab.core.queueing import lanes_of, rooms_of
 from trimtab.core.residency import kept_bytes
 from trimtab.core.selection import (
@@ -33,7 +23,7 @@ from trimtab.core.selection import (
     preference,
     reason,
 )
-from trimtab.core.state import Holding, Live, State
+from trimtab.core.state import Live, State
 from trimtab.core.tables import TaskTable, Terms, rule_names, rules_for, terms_of
 from trimtab.domain.decision import Candidate, Decision, Verdict, Why
 from trimtab.domain.grounds import Grounds
@@ -44,14 +34,7 @@ from trimtab.domain.settings import settle
 
 MAX_TABLES = 256
 """Tables kept at once: tasks times apps times preferences. All go when there would be more."""
-FREE = Clearing(0.0, 1.0)
-"""Energy without a price."""
-NEVER_ROUNDED = (nan, 0.0)
 
-Offering = tuple[tuple[tuple[float, float], ...], tuple[tuple[float, float], ...]]
-"""A concave hull of (energy J, utility) and its segments."""
-
-_EVICTING = Holding.EVICTING
 _CHOSEN, _VALUE = Why.CHOSEN, Why.VALUE
 
 
@@ -70,8 +53,7 @@ class Chooser:
         self.catalogue = Catalogue(state)
         self._states = self._prices = 0
         self._terms: dict[tuple[str, tuple[int, ...]], Terms] = {}
-        self._hulls: dict[tuple[str, tuple[int, ...], tuple[tuple[str, float], ...]], Offering] = {}
-        self._rounded: dict[str, tuple[float, float]] = {}
+        self.markets = Markets(state, self.catalogue, self._terms_under)
         self._shared: dict[tuple[str, tuple[int, ...], Prefer], TaskTable] = {}
         self._tables: dict[tuple[str, str, Prefer], tuple[TaskTable, int]] = {}
 
@@ -85,7 +67,6 @@ class Chooser:
     def renew_catalogue(self) -> None:
         """Derive all candidates again, and with them everything else."""
         self.catalogue.renew()
-        self._rounded.clear()
         self.forget_policy()
 
     def use_strategy(self, policy: Policy) -> None:
@@ -95,7 +76,7 @@ class Chooser:
     def forget_policy(self) -> None:
         """Drop what the policy or the catalogue decides: settings, demand curves and all tables."""
         self._terms.clear()
-        self._hulls.clear()
+        self.markets.forget()
         self._shared.clear()
         self.forget()
 
@@ -162,65 +143,6 @@ class Chooser:
                 self._terms.clear()
             self._terms[task, rules] = terms
         return terms
-
-    # ---- the horizon's price of energy -------------------------------------------------------------
-
-    def solve_energy_price(self, now_ns: int) -> Clearing:
-        """Return the horizon's price of energy in utility per joule; 0 when charging or without a horizon."""
-        state = self._state
-        goal = state.policy.battery
-        left_s = horizon_left_s(goal, state.device, state.device_at_ns, state.policy_since_ns, now_ns)
-        if left_s is None or state.device.charging:
-            return FREE
-        left_j = energy_left_j(state.energy, state.device, goal.reserve_frac, now_ns)
-        if left_j is None:
-            return FREE
-        budget_j = left_j - state.energy.background_mw / 1e3 * left_s
-        markets = [
-            Market(rate_per_s(demand, now_ns) * left_s, *self._hull(task, rules_for(state, task, "", now_ns)))
-            for task, demand in state.demand.items()
-        ]
-        return energy_price(markets, budget_j)
-
-    def _hull(self, task: str, rules: tuple[int, ...]) -> Offering:
-        """Return what serving a task's requests can cost and bring under these rules.
-
-        Only variants in memory count: the price is of what there is, and what else would pay at that price is
-        loaded by its own account.
-        """
-        factors = self._factors(task)
-        hull = self._hulls.get((task, rules, factors))
-        if hull is None:
-            hull = self._hull_of(task, rules, dict(factors))
-            if len(self._hulls) >= MAX_TABLES:
-                self._hulls.clear()
-            self._hulls[task, rules, factors] = hull
-        return hull
-
-    def _factors(self, task: str) -> tuple[tuple[str, float], ...]:
-        """Return by how much each variant of a task in memory exceeds its profile's energy, to two digits."""
-        state, usual, found = self._state, -1.0, []
-        for key, residence in state.residences.items():
-            if residence.task != task or residence.holding is _EVICTING:
-                continue
-            bias = state.energy_biases.get(key)
-            if bias is not None:
-                mean, factor = self._rounded.get(key, NEVER_ROUNDED)
-                if mean != bias.mean:
-                    factor = round(exp(bias.mean), 2)
-                    self._rounded[key] = bias.mean, factor
-            else:
-                factor = usual = round(energy_factor(None, state.energy_ratio), 2) if usual < 0.0 else usual
-            if factor > 0.0:
-                found.append((key, factor))
-        return tuple(found)
-
-    def _hull_of(self, task: str, rules: tuple[int, ...], factors: dict[str, float]) -> Offering:
-        terms = self._terms_under(task, rules)
-        blanks = [e for e in self.catalogue.blanks[task] if e.residence in factors]
-        allowed = [(e, factors[e.residence]) for e in blanks if e.name not in terms.denied]
-        hull = concave_hull(_offers(allowed, terms.settings))
-        return hull, segments_of(hull)
 
     # ---- decisions ---------------------------------------------------------------------------------
 
@@ -333,9 +255,3 @@ class Chooser:
             if judged.why is _CHOSEN and preference(table.prefer, entry, judged) < to_beat:
                 return entry, judged.value + to_beat[0] if by_value else inf
         return None
-
-
-def _offers(entries: list[tuple[Entry, float]], settings: Settings) -> list[tuple[float, float]]:
-    """Return (energy J, utility) of what meets the accuracy floor; of everything when nothing does."""
-    good = [pair for pair in entries if pair[0].top_accuracy >= settings.min_accuracy_frac] or entries
-    return [(f * e.energy_uj / UJ_PER_J, settings.weight * e.top_accuracy) for e, f in good]

@@ -4,6 +4,7 @@ from math import exp
 
 from trimtab.core import events as ev
 from trimtab.core.chooser import Chooser
+from trimtab.core.forecast import names_apps, pass_time
 from trimtab.core.holdings import Holdings
 from trimtab.core.lifecycle import IllegalEventError
 from trimtab.core.links import note_link
@@ -86,6 +87,7 @@ class Conditions:
         if event.policy.strategy != self._state.policy.strategy:
             self._state.notes.clear()
         self._state.policy, self._state.policy_since_ns = event.policy, now_ns
+        self._state.forecast.by_app = names_apps(event.policy)
         self._chooser.forget_policy()
         self._holdings.limit_memory()
         self.reprice(now_ns)
@@ -93,7 +95,7 @@ class Conditions:
     def on_device(self, event: ev.DeviceChanged, now_ns: int) -> None:
         """Take over a reading of the sensors."""
         state = self._state
-        note_reading(state.energy, event.device, now_ns, was_charging=state.device.charging)
+        note_reading(state.energy, state.forecast.drain, event.device, now_ns, was_charging=state.device.charging)
         state.device, state.device_at_ns = event.device, now_ns
         state.memory_held_bytes = held_bytes(state)
         self._chooser.forget()
@@ -128,7 +130,8 @@ class Conditions:
             faded = exp((energy.priced_ns - now_ns) / NS_PER_S / WISH_MEMORY_S)
             for key in wishes:
                 wishes[key] *= faded
-        price = tilted_price(energy, self._chooser.solve_energy_price(now_ns))
+        pass_time(self._state, now_ns)
+        price = tilted_price(energy, self._chooser.markets.clearing(now_ns))
         energy.priced_ns, energy.priced_arrivals = now_ns, self._state.arrivals
         if price != energy.price_per_j:
             energy.price_per_j = price

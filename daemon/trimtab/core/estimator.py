@@ -51,6 +51,14 @@ def energy_factor(bias: EnergyBias | None, ratio: EnergyRatio) -> float:
     return ratio.taken_uj / ratio.profiled_uj if ratio.profiled_uj > 0.0 else 1.0
 
 
+def told_factor(factor: float) -> float:
+    """Return a factor of energy as prices and tables both use it: two digits, so that each run changes neither.
+
+    Had they different ones, a price at which two candidates are worth the same would not tell them apart.
+    """
+    return round(factor, 2)
+
+
 def observe_energy(
     biases: dict[str, EnergyBias], key: str, ratio: EnergyRatio, profile_uj: float, measured_uj: float
 ) -> None:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from math import exp, inf
 from typing import NamedTuple
 
-from trimtab.core.state import Demand, Energy
+from trimtab.core.state import Demand, Energy, Flow
 from trimtab.domain.device import DeviceState
 from trimtab.domain.policy import BatteryGoal
 from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
@@ -18,7 +18,6 @@ from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
 DEMAND_MEMORY_S = 30.0
 MIN_AGE_S = 0.25
 """Arrivals are spread over at least so long: one request says little about a rate."""
-BACKGROUND_MEMORY_S = 30.0
 DAY_S = 86_400
 TILT = 1e-3
 """How far, relative to the dual, the price in use stays from it."""
@@ -50,47 +49,62 @@ def rate_per_s(demand: Demand, now_ns: int) -> float:
     return weight / (DEMAND_MEMORY_S * (1.0 - exp(-age_s / DEMAND_MEMORY_S)))
 
 
-def note_reading(energy: Energy, device: DeviceState, now_ns: int, *, was_charging: bool = False) -> None:
-    """Learn the device's own drain from what the battery lost beyond what we used.
+def note_reading(
+    energy: Energy, drain: Flow, device: DeviceState, now_ns: int, *, was_charging: bool = False
+) -> None:
+    """Keep the battery's account, and learn the device's own drain from what was lost beyond what we used.
 
-    A reading that has not changed extends the interval: gauges are coarse. Time on the charger counts for
-    nothing: each reading there starts a new interval.
+    A reading that has not changed extends the interval: gauges are coarse. One that fell has just passed a step:
+    the charge is no higher and at most half a step lower, and our own account is moved no further than that. Time on the charger counts for nothing: each reading
+    there starts a new interval.
     """
     frac, capacity_j = device.battery_frac, device.battery_capacity_j
     charging = device.charging or was_charging
-    if frac is None or capacity_j is None or (frac == energy.reading_frac and not charging):
+    if frac is None or capacity_j is None:
         return
-    elapsed_s = (now_ns - energy.since_ns) / NS_PER_S
-    if 0.0 <= frac < energy.reading_frac and elapsed_s > 0.0 and not charging:
-        lost_uj = (energy.reading_frac - frac) * capacity_j * UJ_PER_J
-        seen_mw = max(0.0, lost_uj - energy.own_uj) / elapsed_s / 1e3
-        keep = exp(-elapsed_s / BACKGROUND_MEMORY_S)
-        energy.background_weight = keep * energy.background_weight + (1.0 - keep)
-        energy.background_mw += (1.0 - keep) / energy.background_weight * (seen_mw - energy.background_mw)
-    energy.reading_frac, energy.since_ns, energy.own_uj = frac, now_ns, 0.0
+    if frac == energy.reading_frac and not charging:
+        below_j = frac * capacity_j - charge_j(energy, capacity_j, now_ns)
+        energy.ahead_j += max(0.0, below_j - energy.step_frac * capacity_j) if energy.step_frac else 0.0
+        return
+    ahead_j = 0.0
+    if energy.reading_frac >= 0.0 and not charging:
+        change_frac = abs(energy.reading_frac - frac)
+        energy.step_frac = min(energy.step_frac or 1.0, change_frac)
+        expected_j = charge_j(energy, capacity_j, now_ns) - frac * capacity_j
+        half_j = 0.5 * energy.step_frac * capacity_j
+        ahead_j = min(max(expected_j, -half_j), 0.0 if frac < energy.reading_frac else half_j)
+        energy.doubt_j = max(abs(expected_j - ahead_j), 0.5 * energy.doubt_j)
+        if frac < energy.reading_frac:
+            drain.fresh += change_frac * capacity_j - energy.own_uj / UJ_PER_J
+    energy.reading_frac, energy.since_ns, energy.own_uj, energy.ahead_j = frac, now_ns, 0.0, ahead_j
+
+
+def charge_j(energy: Energy, capacity_j: float, now_ns: int) -> float:
+    """Return the joules in the battery by our own account, which the last reading bounds."""
+    drained_j = energy.background_mw / 1e3 * (now_ns - energy.since_ns) / NS_PER_S
+    return energy.reading_frac * capacity_j + energy.ahead_j - energy.own_uj / UJ_PER_J - drained_j
 
 
 def energy_left_j(energy: Energy, device: DeviceState, reserve_frac: float, now_ns: int) -> float | None:
     """Return joules above the reserve, less what was used since the last reading; ``None`` when unknown."""
     if device.battery_frac is None or device.battery_capacity_j is None:
         return None
-    above_j = (device.battery_frac - reserve_frac) * device.battery_capacity_j
-    drained_j = energy.background_mw / 1e3 * (now_ns - energy.since_ns) / NS_PER_S
-    return above_j - energy.own_uj / UJ_PER_J - drained_j
+    return charge_j(energy, device.battery_capacity_j, now_ns) - reserve_frac * device.battery_capacity_j
 
 
 def spare_uj(energy: Energy, device: DeviceState, reserve_frac: float, now_ns: int) -> float:
     """Return microjoules that may still be promised before the reserve is touched; infinite when unknown.
 
-    What requests in flight may use is taken off. A battery of unknown capacity has nothing to spare once
-    its charge is down to the reserve.
+    What requests in flight may use is taken off, what the device itself is expected to drain until the horizon,
+    and by how much our account was wrong of late. A battery of unknown capacity has nothing to spare once its
+    charge is down to the reserve.
     """
     if device.charging or device.battery_frac is None:
         return inf
     left_j = energy_left_j(energy, device, reserve_frac, now_ns)
     if left_j is None:
         return 0.0 if device.battery_frac <= reserve_frac else inf
-    return left_j * UJ_PER_J - energy.committed_uj
+    return (left_j - energy.doubt_j - energy.kept_j) * UJ_PER_J - energy.committed_uj
 
 
 def horizon_left_s(

@@ -140,6 +140,48 @@ class Demand:
 
 
 @dataclass(slots=True)
+class Flow:
+    """How much of something came: since the last look, in decayed sums, in this hour and by hour of the day."""
+
+    fresh: float = 0.0
+    recent: float = 0.0
+    late: float = 0.0
+    hour: float = 0.0
+    hours: list[float] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Stream:
+    """Requests that are forecast together: of one task, of one app where rules tell apps apart, with one floor.
+
+    ``floor_frac`` is the accuracy that they ask for themselves, negative when they leave it to the policy.
+    """
+
+    task: str
+    app: str = ""
+    floor_frac: float = -1.0
+    flow: Flow = field(default_factory=Flow)
+
+
+@dataclass(slots=True)
+class Forecast:
+    """What demand and drain were like, and the time over which that was seen (decayed as the sums of flows).
+
+    ``drain`` counts joules that the battery lost beyond our runs.
+    """
+
+    at_ns: int = -1
+    recent_s: float = 0.0
+    late_s: float = 0.0
+    hour: int = -1
+    hour_s: float = 0.0
+    hours_s: list[float] = field(default_factory=list)
+    by_app: bool = False
+    streams: dict[str, Stream] = field(default_factory=dict)
+    drain: Flow = field(default_factory=Flow)
+
+
+@dataclass(slots=True)
 class Rest:
     """A variant in a pool that failed: ignored until ``until_ns``, longer after each failure in a row."""
 
@@ -152,6 +194,9 @@ class Energy:
     """The battery's account between two readings, and the device's own drain learned from it.
 
     ``committed_uj`` is what requests in flight may still use; whole microjoules, so that it sums exactly.
+    ``own_uj`` was used since the reading last changed, at ``since_ns``; by then our own account was ``ahead_j``
+    above it, ``doubt_j`` is by how much more it was off of late, and ``step_frac`` the gauge's step. ``kept_j``
+    is what the device itself is expected to drain until the horizon.
     """
 
     own_uj: float = 0.0
@@ -160,7 +205,10 @@ class Energy:
     since_ns: int = 0
     reading_frac: float = -1.0
     background_mw: float = 0.0
-    background_weight: float = 0.0
+    ahead_j: float = 0.0
+    doubt_j: float = 0.0
+    step_frac: float = 0.0
+    kept_j: float = 0.0
     price_per_j: float = 0.0
     price_credit: float = 0.0
     priced_ns: int = 0
@@ -197,6 +245,7 @@ class State:
     energy_biases: dict[str, EnergyBias] = field(default_factory=dict)
     energy_ratio: EnergyRatio = field(default_factory=EnergyRatio)
     demand: dict[str, Demand] = field(default_factory=dict)
+    forecast: Forecast = field(default_factory=Forecast)
     rests: dict[str, Rest] = field(default_factory=dict)
     wishes: dict[str, float] = field(default_factory=dict)
     energy: Energy = field(default_factory=Energy)

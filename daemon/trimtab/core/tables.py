@@ -6,7 +6,7 @@ from functools import lru_cache
 from math import exp
 from statistics import NormalDist
 
-from trimtab.core.estimator import energy_factor
+from trimtab.core.estimator import energy_factor, told_factor
 from trimtab.core.residency import used_bytes
 from trimtab.core.selection import Entry, Table
 from trimtab.core.state import Holding, Rest, State
@@ -95,7 +95,8 @@ class TaskTable(Table):
     prices may be out of date when it is stale: entries were blocked since, or variants rest that will wake.
     """
 
-    __slots__ = ("_denied", "_own", "_worst_uj", "give_up", "load_uj", "marred", "min_z", "prices", "states", "worst_uj")  # fmt: skip
+    __slots__ = ("_denied", "_own", "_worst_uj", "give_up", "load_uj", "marred", "min_z", "prices",
+                 "ration_price_per_j", "states", "worst_uj")  # fmt: skip
 
     def __init__(self, terms: Terms, blanks: tuple[Entry, ...], prefer: Prefer) -> None:
         """Hold entries of its own; nothing in it is true before ``renew``."""
@@ -113,6 +114,8 @@ class TaskTable(Table):
         self._worst_uj = max([e.worst_uj for e in blanks], default=0.0)
         self.worst_uj = self.load_uj = 0.0
         """No run and no load in here takes more."""
+        self.ration_price_per_j = 0.0
+        """What a joule is worth to others until the horizon, where the policy rather rejects than overdraws."""
         self.states = self.prices = -1
         self.marred = False
 
@@ -132,6 +135,7 @@ class TaskTable(Table):
                 entry.blocked, entry.detail = self._denied[entry.name], ""
             entry.bytes_cost = price_per_byte * entry.resident_bytes
         self.load_uj = max([e.load_uj for e in self._all], default=0.0)
+        self.ration_price_per_j = 0.0
         self.sift()
         self.reprice(state, now_ns)
 
@@ -144,11 +148,13 @@ class TaskTable(Table):
         """Take in prices, and what runs have taught about energy, and rank the entries again."""
         self.stale_at_ns = _stale_at_ns(state, now_ns)
         price = self.energy_price_per_j = energy_price_in(state, self.settings)
+        if not self.spare_cheapest:
+            self.ration_price_per_j = state.energy.price_per_j * self.settings.energy_price_factor
         price_per_uj, biases, wishes = price / UJ_PER_J, state.energy_biases, state.wishes
-        most = usual = energy_factor(None, state.energy_ratio)
+        most = usual = told_factor(energy_factor(None, state.energy_ratio))
         for entry, residence, energy_uj, worst_uj, worth, time_cost in self._own:
             bias = biases.get(residence)
-            factor = usual if bias is None else exp(bias.mean)
+            factor = usual if bias is None else told_factor(exp(bias.mean))
             if factor > most:
                 most = factor
             entry.energy_uj = energy_uj = energy_uj * factor

@@ -1,0 +1,151 @@
+"""What will be asked, and what the device will drain by itself, until the horizon.
+
+Each *flow* (the requests of one stream, the drain) is a count of what came, forgotten at two speeds. What is
+expected of the next ``T`` seconds is the mean rate, by hour of the day where days have taught it, and what the present
+spell is above or below it, which passes:
+
+    expected(T) = sum over hours  rate[hour] * seconds of T in it  +  (recent - rate[now]) * M * (1 - exp(-T / M))
+
+So a burst counts for what is left of it, and ten silent minutes do not end a day. Rates are (count) / (time + 10 s):
+with few arrivals little is expected. State stays small: ``MAX_STREAMS`` streams, what comes beyond joins its task's.
+"""
+
+from collections.abc import Iterator
+from math import exp
+
+from trimtab.core.state import Flow, Forecast, State, Stream
+from trimtab.domain.policy import Condition, Policy
+from trimtab.domain.quantities import NS_PER_S
+from trimtab.domain.request import Request
+
+RECENT_S = 600.0
+"""How long a present spell is expected to go on (M above), and the memory of the recent rate."""
+LATE_S = 3 * 3600.0
+"""Memory of the mean rate."""
+PRIOR_S = 10.0
+"""So long nothing came, before anything was seen: what few arrivals say about a rate."""
+HOUR_S = 3600
+HOURS = 24
+DAY_KEPT = 0.7
+"""What an hour of the day remembers of the same hour a day ago."""
+FAITH_S = 1800.0
+"""The mean rate counts as much as so many seconds of an hour's own past."""
+MAX_GAP_S = 600.0
+"""Longer without any event, and the scheduler was not there to see: that time counts for nothing."""
+MAX_STREAMS = 64
+FLOOR_STEPS = 100
+"""Floors that requests set themselves are told apart by whole percents."""
+
+
+def names_apps(policy: Policy) -> bool:
+    """Return whether some rule is for single apps: then their requests are forecast apart."""
+    return any(_names_apps(rule.when) for rule in policy.rules)
+
+
+def _names_apps(condition: Condition) -> bool:
+    return bool(condition.apps) or any(_names_apps(part) for part in (*condition.any_of, *condition.none_of))
+
+
+def note_request(forecast: Forecast, request: Request) -> None:
+    """Count a request in its stream."""
+    floor_frac = request.min_accuracy_frac
+    app = request.app if forecast.by_app else ""
+    key = request.task
+    if app or floor_frac is not None:
+        percent = -1 if floor_frac is None else int(floor_frac * FLOOR_STEPS)
+        key = f"{request.task}\n{app}\n{percent}"
+    stream = forecast.streams.get(key)
+    if stream is None:
+        stream = _new_stream(forecast, key, request.task, app, floor_frac)
+    stream.flow.fresh += request.batch
+
+
+def _new_stream(forecast: Forecast, key: str, task: str, app: str, floor_frac: float | None) -> Stream:
+    streams = forecast.streams
+    if len(streams) >= MAX_STREAMS and key != task:
+        key, app, floor_frac = task, "", None
+    if key not in streams:
+        floor = -1.0 if floor_frac is None else int(floor_frac * FLOOR_STEPS) / FLOOR_STEPS
+        streams[key] = Stream(task, app, floor)
+    return streams[key]
+
+
+def pass_time(state: State, now_ns: int) -> None:
+    """Let rates forget, and close the hour of the day when it is over."""
+    forecast = state.forecast
+    elapsed_s = (now_ns - forecast.at_ns) / NS_PER_S
+    first, forecast.at_ns = forecast.at_ns < 0, now_ns
+    if first or not 0.0 <= elapsed_s <= MAX_GAP_S:
+        elapsed_s = 0.0
+    recent, late = exp(-elapsed_s / RECENT_S), exp(-elapsed_s / LATE_S)
+    forecast.recent_s = forecast.recent_s * recent + RECENT_S * (1.0 - recent)
+    forecast.late_s = forecast.late_s * late + LATE_S * (1.0 - late)
+    forecast.hour_s += elapsed_s
+    drain = forecast.drain
+    if state.device.charging:  # unseen on a charger: taken to go on as before
+        drain.fresh += elapsed_s * drain.late / (forecast.late_s + PRIOR_S)
+    hour = int(local_s(state, now_ns)) // HOUR_S
+    over, forecast.hour = forecast.hour if forecast.hour != hour else -1, hour
+    for flow in flows(forecast):
+        fresh = flow.fresh
+        flow.recent = flow.recent * recent + fresh
+        flow.late = flow.late * late + fresh
+        flow.hour += fresh
+        flow.fresh = 0.0
+        if over >= 0:
+            _close(flow, over)
+    state.energy.background_mw = max(0.0, drain.recent / (forecast.recent_s + PRIOR_S) * 1e3)
+    if over >= 0:
+        forecast.hours_s = forecast.hours_s or [0.0] * HOURS
+        forecast.hours_s[over] = DAY_KEPT * forecast.hours_s[over] + forecast.hour_s
+        forecast.hour_s = 0.0
+
+
+def flows(forecast: Forecast) -> Iterator[Flow]:
+    """Yield every flow."""
+    for stream in forecast.streams.values():
+        yield stream.flow
+    yield forecast.drain
+
+
+def _close(flow: Flow, hour: int) -> None:
+    flow.hours = flow.hours or [0.0] * HOURS
+    flow.hours[hour] = DAY_KEPT * flow.hours[hour] + flow.hour
+    flow.hour = 0.0
+
+
+def local_s(state: State, now_ns: int) -> float:
+    """Return seconds after local midnight, carried on from the last device reading."""
+    return (state.device.local_time_s + (now_ns - state.device_at_ns) / NS_PER_S) % (HOURS * HOUR_S)
+
+
+def hours_ahead(from_s: float, left_s: float) -> tuple[float, ...]:
+    """Return how many of the next ``left_s`` seconds lie in each hour of the day, ``from_s`` after midnight."""
+    days, left_s = divmod(left_s, HOURS * HOUR_S)
+    ahead = [days * HOUR_S] * HOURS
+    hour, within_s = divmod(from_s, HOUR_S)
+    hour = int(hour)
+    while left_s > 0.0:
+        span_s = min(left_s, HOUR_S - within_s)
+        ahead[hour % HOURS] += span_s
+        left_s, within_s, hour = left_s - span_s, 0.0, hour + 1
+    return tuple(ahead)
+
+
+def expected(forecast: Forecast, flow: Flow, ahead: tuple[float, ...], left_s: float) -> float:
+    """Return how much of a flow is expected in the next ``left_s`` seconds, which lie in the hours ``ahead``."""
+    mean = flow.late / (forecast.late_s + PRIOR_S)
+    recent = flow.recent / (forecast.recent_s + PRIOR_S)
+    total, now = mean * left_s, mean
+    if flow.hours:
+        total = 0.0
+        for hour, span_s in enumerate(ahead):
+            if span_s > 0.0:
+                total += span_s * _rate_at(forecast, flow, hour, mean)
+        now = _rate_at(forecast, flow, forecast.hour, mean)
+    total += (recent - now) * RECENT_S * (1.0 - exp(-left_s / RECENT_S))
+    return total if total > 0.0 else 0.0
+
+
+def _rate_at(forecast: Forecast, flow: Flow, hour: int, mean: float) -> float:
+    return (flow.hours[hour] + FAITH_S * mean) / (forecast.hours_s[hour] + FAITH_S)
