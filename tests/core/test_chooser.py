@@ -35,8 +35,8 @@ def test_tables_are_bounded_however_many_apps_and_rules_there_are() -> None:
     for number in range(700):
         app = "".join(str(bit) for bit in range(1, 10) if number >> (bit - 1) & 1) + ("x" * (number // 512))
         chooser.table(TASK, app, Prefer.VALUE, world.now_ns)
-        chooser._hull(TASK, tuple(bit for bit in range(9) if number >> bit & 1))
-    sizes = [len(d) for d in (chooser._tables, chooser._shared, chooser._terms, chooser._hulls)]
+        chooser.markets.offering(TASK, tuple(bit for bit in range(9) if number >> bit & 1))
+    sizes = [len(d) for d in (chooser._tables, chooser._shared, chooser._terms, chooser.markets._hulls)]
     assert max(sizes) <= MAX_TABLES
 
 

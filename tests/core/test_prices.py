@@ -22,7 +22,7 @@ from trimtab.core.prices import (
     spare_uj,
     tilted_price,
 )
-from trimtab.core.state import Demand, Energy
+from trimtab.core.state import Demand, Energy, Flow, Forecast, Stream
 from trimtab.core.tables import local_time_s
 from trimtab.domain.device import DeviceState
 from trimtab.domain.policy import BatteryGoal, Policy, Settings
@@ -88,10 +88,10 @@ def test_the_scheduler_prices_energy_by_the_horizon() -> None:
         world.state.device = DeviceState(1.0, capacity_j)
         world.state.energy = Energy(since_ns=world.now_ns, reading_frac=1.0)
         world.state.policy_since_ns = world.now_ns
-        world.state.demand["t"] = Demand(weight=30.0, first_ns=-3000 * S, last_ns=world.now_ns)
-        assert world.scheduler.chooser.solve_energy_price(world.now_ns).price_per_j == pytest.approx(
-            price, rel=0.01
-        )
+        flow = Flow(recent=600.0, late=10_000.0)
+        world.state.forecast = Forecast(world.now_ns, 590.0, 9990.0, streams={"t": Stream("t", flow=flow)})
+        clearing = world.scheduler.chooser.markets.clearing(world.now_ns)
+        assert clearing.price_per_j == pytest.approx(price, rel=0.01)
 
 
 def test_charging_and_no_horizon_have_no_price() -> None:
@@ -144,24 +144,40 @@ def test_the_horizon() -> None:
 
 
 def test_learns_the_devices_own_drain() -> None:
-    """The battery loses 10 J in 10 s, 4 J of them ours: 600 mW."""
-    energy = Energy()
-    note_reading(energy, DeviceState(1.0, 1000.0), 0)
+    """The battery loses 10 J in 10 s, 4 J of them ours: 6 J are the device's own."""
+    energy, drain = Energy(), Flow()
+    note_reading(energy, drain, DeviceState(1.0, 1000.0), 0)
     energy.own_uj = 4e6
-    note_reading(energy, DeviceState(1.0, 1000.0), 5 * S)
-    assert energy.background_mw == 0.0, "the gauge has not moved"
-    note_reading(energy, DeviceState(0.99, 1000.0), 10 * S)
-    assert energy.background_mw == pytest.approx(600.0)
+    note_reading(energy, drain, DeviceState(1.0, 1000.0), 5 * S)
+    assert drain.fresh == 0.0, "the gauge has not moved"
+    note_reading(energy, drain, DeviceState(0.99, 1000.0), 10 * S)
+    assert drain.fresh == pytest.approx(6.0)
     assert energy.own_uj == 0.0
-    assert energy_left_j(energy, DeviceState(0.99, 1000.0), 0.5, 15 * S) == pytest.approx(490.0 - 3.0)
+
+
+def test_a_falling_gauge_bounds_our_own_account() -> None:
+    """Steps are 10 J. By our account 3 J were used when the gauge fell by 10: the charge is no higher than it says."""
+    energy, drain = Energy(), Flow()
+    note_reading(energy, drain, DeviceState(1.0, 1000.0), 0)
+    energy.own_uj = 3e6
+    note_reading(energy, drain, DeviceState(0.99, 1000.0), 1 * S)
+    assert energy_left_j(energy, DeviceState(0.99, 1000.0), 0.5, 1 * S) == pytest.approx(490.0)
+    assert energy.doubt_j == pytest.approx(7.0)
+    energy.own_uj = 12e6  # 2 J more than the gauge has seen: it may not have moved yet
+    note_reading(energy, drain, DeviceState(0.98, 1000.0), 2 * S)
+    assert energy_left_j(energy, DeviceState(0.98, 1000.0), 0.5, 2 * S) == pytest.approx(478.0)
+    assert energy.doubt_j == pytest.approx(3.5), "half of what it was: our account was right"
+    energy.own_uj = 20e6  # more than a step below: the gauge would have fallen
+    note_reading(energy, drain, DeviceState(0.98, 1000.0), 3 * S)
+    assert energy_left_j(energy, DeviceState(0.98, 1000.0), 0.5, 3 * S) == pytest.approx(470.0)
 
 
 def test_time_on_the_charger_counts_for_nothing() -> None:
     energy, plugged, unplugged = Energy(), DeviceState(1.0, 1000.0, charging=True), DeviceState(1.0, 1000.0)
     energy.background_mw = 1000.0
-    note_reading(energy, plugged, 0)
-    note_reading(energy, plugged, 3600 * S)
-    note_reading(energy, unplugged, 3660 * S, was_charging=True)
+    note_reading(energy, Flow(), plugged, 0)
+    note_reading(energy, Flow(), plugged, 3600 * S)
+    note_reading(energy, Flow(), unplugged, 3660 * S, was_charging=True)
     assert energy.since_ns == 3660 * S
     assert energy_left_j(energy, unplugged, 0.0, 3661 * S) == pytest.approx(999.0)
 
@@ -173,6 +189,8 @@ def test_what_may_be_spent() -> None:
     assert spare_uj(energy, DeviceState(0.05), 0.1, 0) == 0.0
     assert spare_uj(energy, DeviceState(0.2), 0.1, 0) == inf
     assert spare_uj(energy, DeviceState(0.2, 100.0), 0.1, 0) == pytest.approx(8e6)
+    energy.kept_j, energy.doubt_j = 3.0, 1.0
+    assert spare_uj(energy, DeviceState(0.2, 100.0), 0.1, 0) == pytest.approx(4e6)
 
 
 def test_forgets_arrivals() -> None:

@@ -131,10 +131,9 @@ class Admission:
         live.rank = (class_of(live.request.priority), order_ns, live.seq)
         at = chooser.situation(live, table, now_ns)
         choice = strategy.choose(table, at, live, state)
-        if choice is not None and table.ration_price_per_j > 0.0 and strategy.adapts:
-            if is_too_dear(choice, at, table.ration_price_per_j):
-                self._end(live, Outcome.REJECTED, Cause.RESERVE, TOO_DEAR, now_ns)
-                return
+        if choice is not None and strategy.adapts and is_too_dear(choice, at, table.ration_price_per_j):
+            self._end(live, Outcome.REJECTED, Cause.RESERVE, TOO_DEAR, now_ns)
+            return
         if choice is not None and not holdings.claim(live, choice.entry, now_ns):
             choice = self._choose_with_room(live, table, at, choice, now_ns)
         if choice is None:

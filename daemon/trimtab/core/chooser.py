@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from math import exp, inf, log, nan
+from math import inf, log
 
 from trimtab.core.catalogue import Catalogue
 from trimtab.core.explain import grounds, verdicts
@@ -27,8 +27,7 @@ from trimtab.core.state import Live, State
 from trimtab.core.tables import TaskTable, Terms, rule_names, rules_for, terms_of
 from trimtab.domain.decision import Candidate, Decision, Verdict, Why
 from trimtab.domain.grounds import Grounds
-from trimtab.domain.policy import Policy, Settings
-from trimtab.domain.quantities import UJ_PER_J
+from trimtab.domain.policy import Policy
 from trimtab.domain.request import Prefer
 from trimtab.domain.settings import settle
 

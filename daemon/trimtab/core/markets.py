@@ -141,5 +141,7 @@ def _offers(entries: list[tuple[Entry, float]], weight: float, floor_frac: float
 
 def is_too_dear(choice: Choice, at: Situation, price_per_j: float) -> bool:
     """Return whether no answer is worth more than the best one: its energy is worth more to others."""
+    if price_per_j <= 0.0:
+        return False
     energy_j = choice.entry.energy_uj * at.batch / UJ_PER_J
     return at.weight * choice.judged.accuracy_frac < price_per_j * energy_j

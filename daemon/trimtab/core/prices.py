@@ -56,40 +56,39 @@ def note_reading(
 
     A reading that has not changed extends the interval: gauges are coarse. One that fell has just passed a step:
     the charge is no higher and at most half a step lower, and our own account is moved no further than that. Time on the charger counts for nothing: each reading
-    there starts a new interval.
+    there starts a new interval, as does one that rose.
     """
     frac, capacity_j = device.battery_frac, device.battery_capacity_j
     charging = device.charging or was_charging
     if frac is None or capacity_j is None:
         return
     if frac == energy.reading_frac and not charging:
-        below_j = frac * capacity_j - charge_j(energy, capacity_j, now_ns)
+        below_j = frac * capacity_j - charge_j(energy, frac, capacity_j, now_ns)
         energy.ahead_j += max(0.0, below_j - energy.step_frac * capacity_j) if energy.step_frac else 0.0
         return
     ahead_j = 0.0
-    if energy.reading_frac >= 0.0 and not charging:
-        change_frac = abs(energy.reading_frac - frac)
-        energy.step_frac = min(energy.step_frac or 1.0, change_frac)
-        expected_j = charge_j(energy, capacity_j, now_ns) - frac * capacity_j
-        half_j = 0.5 * energy.step_frac * capacity_j
-        ahead_j = min(max(expected_j, -half_j), 0.0 if frac < energy.reading_frac else half_j)
+    if frac < energy.reading_frac and not charging:
+        fell_frac = energy.reading_frac - frac
+        energy.step_frac = min(energy.step_frac or 1.0, fell_frac)
+        expected_j = charge_j(energy, energy.reading_frac, capacity_j, now_ns) - frac * capacity_j
+        ahead_j = min(max(expected_j, -0.5 * energy.step_frac * capacity_j), 0.0)
         energy.doubt_j = max(abs(expected_j - ahead_j), 0.5 * energy.doubt_j)
-        if frac < energy.reading_frac:
-            drain.fresh += change_frac * capacity_j - energy.own_uj / UJ_PER_J
+        drain.fresh += fell_frac * capacity_j - energy.own_uj / UJ_PER_J
     energy.reading_frac, energy.since_ns, energy.own_uj, energy.ahead_j = frac, now_ns, 0.0, ahead_j
 
 
-def charge_j(energy: Energy, capacity_j: float, now_ns: int) -> float:
-    """Return the joules in the battery by our own account, which the last reading bounds."""
+def charge_j(energy: Energy, told_frac: float, capacity_j: float, now_ns: int) -> float:
+    """Return the joules in the battery by our own account since ``told_frac`` was first read."""
     drained_j = energy.background_mw / 1e3 * (now_ns - energy.since_ns) / NS_PER_S
-    return energy.reading_frac * capacity_j + energy.ahead_j - energy.own_uj / UJ_PER_J - drained_j
+    return told_frac * capacity_j + energy.ahead_j - energy.own_uj / UJ_PER_J - drained_j
 
 
 def energy_left_j(energy: Energy, device: DeviceState, reserve_frac: float, now_ns: int) -> float | None:
     """Return joules above the reserve, less what was used since the last reading; ``None`` when unknown."""
     if device.battery_frac is None or device.battery_capacity_j is None:
         return None
-    return charge_j(energy, device.battery_capacity_j, now_ns) - reserve_frac * device.battery_capacity_j
+    frac, capacity_j = device.battery_frac, device.battery_capacity_j
+    return charge_j(energy, frac, capacity_j, now_ns) - reserve_frac * capacity_j
 
 
 def spare_uj(energy: Energy, device: DeviceState, reserve_frac: float, now_ns: int) -> float:
