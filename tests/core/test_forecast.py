@@ -97,7 +97,9 @@ def test_time_that_nobody_saw_counts_for_nothing() -> None:
 
 def test_drain_goes_on_as_before_on_the_charger() -> None:
     state = State(device=DeviceState(0.5, 1000.0, charging=True))
-    state.forecast = Forecast(0, RECENT_S - PRIOR_S, LATE_S - PRIOR_S, drain=Flow(recent=RECENT_S, late=LATE_S))
+    state.forecast = Forecast(
+        0, RECENT_S - PRIOR_S, LATE_S - PRIOR_S, drain=Flow(recent=RECENT_S, late=LATE_S)
+    )
     for minute in range(1, 600):
         pass_time(state, minute * 60 * NS_PER_S)
     assert state.energy.background_mw == pytest.approx(1000.0, rel=0.1)
@@ -124,7 +126,9 @@ def test_streams_are_told_apart_and_bounded() -> None:
     for number in range(10 * MAX_STREAMS):
         note_request(forecast, Request("r", "t", app=str(number)))
     assert len(forecast.streams) <= MAX_STREAMS
-    assert sum(s.flow.fresh for s in forecast.streams.values()) == 5.0 + 10 * MAX_STREAMS, "nobody is forgotten"
+    assert sum(s.flow.fresh for s in forecast.streams.values()) == 5.0 + 10 * MAX_STREAMS, (
+        "nobody is forgotten"
+    )
 
 
 def test_apps_are_told_apart_only_where_a_rule_names_one() -> None:

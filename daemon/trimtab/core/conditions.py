@@ -95,7 +95,9 @@ class Conditions:
     def on_device(self, event: ev.DeviceChanged, now_ns: int) -> None:
         """Take over a reading of the sensors."""
         state = self._state
-        note_reading(state.energy, state.forecast.drain, event.device, now_ns, was_charging=state.device.charging)
+        note_reading(
+            state.energy, state.forecast.drain, event.device, now_ns, was_charging=state.device.charging
+        )
         state.device, state.device_at_ns = event.device, now_ns
         state.memory_held_bytes = held_bytes(state)
         self._chooser.forget()

@@ -126,14 +126,18 @@ class Markets:
         settings = terms.settings
         blanks = [e for e in self._catalogue.blanks[task] if e.residence in factors]
         allowed = [(e, factors[e.residence]) for e in blanks if e.name not in terms.denied]
-        offers = _offers(allowed, settings.weight, floor_frac if floor_frac >= 0.0 else settings.min_accuracy_frac)
+        offers = _offers(
+            allowed, settings.weight, floor_frac if floor_frac >= 0.0 else settings.min_accuracy_frac
+        )
         if self._state.policy.battery.below_reserve is BelowReserve.REJECT:
             offers.append(NO_ANSWER)
         hull = concave_hull(offers)
         return hull, segments_of(hull)
 
 
-def _offers(entries: list[tuple[Entry, float]], weight: float, floor_frac: float) -> list[tuple[float, float]]:
+def _offers(
+    entries: list[tuple[Entry, float]], weight: float, floor_frac: float
+) -> list[tuple[float, float]]:
     """Return (energy J, utility) of what meets the accuracy floor; of everything when nothing does."""
     good = [pair for pair in entries if pair[0].top_accuracy >= floor_frac] or entries
     return [(f * e.energy_uj / UJ_PER_J, weight * e.top_accuracy) for e, f in good]
