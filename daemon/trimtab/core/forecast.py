@@ -30,6 +30,8 @@ DAY_KEPT = 0.7
 """What an hour of the day remembers of the same hour a day ago."""
 FAITH_S = 1800.0
 """The mean rate counts as much as so many seconds of an hour's own past."""
+DRAIN_FAITH_S = 1800.0
+"""A horizon is asked for because it can be met: the drain seen counts for half of itself after so long."""
 MAX_GAP_S = 600.0
 """Longer without any event, and the scheduler was not there to see: that time counts for nothing."""
 MAX_STREAMS = 64
@@ -81,6 +83,7 @@ def pass_time(state: State, now_ns: int) -> None:
     forecast.recent_s = forecast.recent_s * recent + RECENT_S * (1.0 - recent)
     forecast.late_s = forecast.late_s * late + LATE_S * (1.0 - late)
     forecast.hour_s += elapsed_s
+    forecast.seen_s += elapsed_s
     drain = forecast.drain
     if state.device.charging:  # unseen on a charger: taken to go on as before
         drain.fresh += elapsed_s * drain.late / (forecast.late_s + PRIOR_S)
@@ -145,6 +148,12 @@ def expected(forecast: Forecast, flow: Flow, ahead: tuple[float, ...], left_s: f
         now = _rate_at(forecast, flow, forecast.hour, mean)
     total += (recent - now) * RECENT_S * (1.0 - exp(-left_s / RECENT_S))
     return total if total > 0.0 else 0.0
+
+
+def expected_drain_j(forecast: Forecast, ahead: tuple[float, ...], left_s: float) -> float:
+    """Return the joules that the device itself is expected to drain in the next ``left_s`` seconds."""
+    faith = forecast.seen_s / (forecast.seen_s + DRAIN_FAITH_S)
+    return faith * expected(forecast, forecast.drain, ahead, left_s)
 
 
 def _rate_at(forecast: Forecast, flow: Flow, hour: int, mean: float) -> float:

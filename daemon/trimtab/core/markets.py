@@ -5,7 +5,7 @@ from math import exp, nan
 
 from trimtab.core.catalogue import Catalogue
 from trimtab.core.estimator import energy_factor, told_factor
-from trimtab.core.forecast import expected, hours_ahead, local_s
+from trimtab.core.forecast import expected, expected_drain_j, hours_ahead, local_s
 from trimtab.core.prices import (
     Clearing,
     Market,
@@ -70,9 +70,8 @@ class Markets:
         left_j = energy_left_j(energy, state.device, goal.reserve_frac, now_ns)
         if left_j is None:
             return FREE
-        forecast = state.forecast
         ahead = hours_ahead(local_s(state, now_ns), left_s)
-        energy.kept_j = expected(forecast, forecast.drain, ahead, left_s)
+        energy.kept_j = expected_drain_j(state.forecast, ahead, left_s)
         return energy_price(list(self._markets(ahead, left_s, now_ns)), left_j - energy.kept_j)
 
     def _markets(self, ahead: tuple[float, ...], left_s: float, now_ns: int) -> Iterator[Market]:

@@ -165,7 +165,7 @@ class Stream:
 
 @dataclass(slots=True)
 class Forecast:
-    """What demand and drain were like, and the time over which that was seen (decayed as the sums of flows).
+    """What demand and drain were like, and the time over which that was seen: decayed as the sums of flows, and all.
 
     ``drain`` counts joules that the battery lost beyond our runs.
     """
@@ -173,6 +173,7 @@ class Forecast:
     at_ns: int = -1
     recent_s: float = 0.0
     late_s: float = 0.0
+    seen_s: float = 0.0
     hour: int = -1
     hour_s: float = 0.0
     hours_s: list[float] = field(default_factory=list)
