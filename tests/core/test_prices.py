@@ -89,7 +89,9 @@ def test_the_scheduler_prices_energy_by_the_horizon() -> None:
         world.state.energy = Energy(since_ns=world.now_ns, reading_frac=1.0)
         world.state.policy_since_ns = world.now_ns
         flow = Flow(recent=600.0, late=10_000.0)
-        world.state.forecast = Forecast(world.now_ns, 590.0, 9990.0, 9990.0, streams={"t": Stream("t", flow=flow)})
+        world.state.forecast = Forecast(
+            world.now_ns, 590.0, 9990.0, 9990.0, streams={"t": Stream("t", flow=flow)}
+        )
         clearing = world.scheduler.chooser.markets.clearing(world.now_ns)
         assert clearing.price_per_j == pytest.approx(price, rel=0.01)
 
