@@ -77,7 +77,7 @@ class Asked:
         self.state.overhead_ns = 0.0
         self.state.arrivals += 1
         self.table = Table(settings, (), entries, 0.0, 1.0)
-        request = Request(f"r{self.state.arrivals}", "t", batch=batch)
+        request = Request(f"r{self.state.arrivals}", "t", batch=batch, min_accuracy_frac=floor)
         deadline_ns = now_ns + int(budget_ms * MS)
         self.live = Live(
             request, self.state.arrivals, Phase.NEW, now_ns, deadline_ns, settings, (), Policy("p").name

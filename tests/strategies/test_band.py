@@ -33,8 +33,25 @@ def test_smooths_what_runs_took_by_a_tenth() -> None:
 
 
 def test_drops_what_would_be_late() -> None:
-    assert Asked(Band("slack"), ON_CPU, SMALLER, budget_ms=9.9).ask() is None
+    late = Asked(Band("slack"), ON_CPU, SMALLER, budget_ms=12, waits_ms=(2.1, 0.0))
+    assert late.ask() is None
+    assert Asked(Band("slack"), ON_CPU, SMALLER, budget_ms=12, waits_ms=(2.0, 0.0)).ask() == (
+        "net@cpu",
+        False,
+    )
+
+
+def test_an_app_settles_for_a_model_that_fits_its_budget() -> None:
+    assert Asked(Band("slack"), ON_CPU, SMALLER, budget_ms=9.9).ask() == ("tiny@cpu", False)
     assert Asked(Band("slack"), ON_CPU, SMALLER, budget_ms=10).ask() == ("net@cpu", False)
+    assert Asked(Band("slack"), ON_CPU, SMALLER, budget_ms=0.5).ask() is None
+    over = entry("over", 20.0, 0.95)
+    assert Asked(Band("slack"), over, ON_CPU, SMALLER, floor=0.8).ask() == ("net@cpu", False), "the fastest"
+
+
+def test_a_model_can_be_named() -> None:
+    assert Asked(strategy_named("band:slack@tiny"), ON_CPU, ON_GPU, SMALLER).ask() == ("tiny@cpu", False)
+    assert Asked(strategy_named("band:slack@none"), ON_CPU, ON_GPU, SMALLER).ask() is None
 
 
 def test_orders() -> None:

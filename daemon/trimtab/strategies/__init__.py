@@ -33,7 +33,7 @@ STRATEGIES: Final[Mapping[str, tuple[str, Callable[[str], Strategy]]]] = {
     "smallest": ("smallest", _plain(Smallest)),
     "static": ("static:VARIANT@PROCESSOR", Static.parse),
     "alert": ("alert[:CONFIDENCE]", Alert.parse),
-    "band": ("band:shortest|slack|heft", Band.parse),
+    "band": ("band:shortest|slack|heft[@VARIANT]", Band.parse),
     "infaas": ("infaas", _plain(Infaas)),
     "mcdnn": ("mcdnn", _plain(Mcdnn)),
     "slackfit": ("slackfit", _plain(SlackFit)),

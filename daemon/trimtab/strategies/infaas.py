@@ -53,8 +53,10 @@ class Infaas(Picking):
     def _recent(self, fitting: list[tuple[Entry, int]], ask: Ask) -> tuple[Entry, int] | None:
         """Return the answer given last that may serve again, on its least busy processor."""
         turns = ask.state.notes
-        known = [(turns[key], e) for e, _ in fitting if (key := _key(ask.live.request.task, e)) in turns]
-        for _, entry in sorted(known, key=lambda one: -one[0]):
+        known = [
+            (-turns[key], e.name, e) for e, _ in fitting if (key := _key(ask.live.request.task, e)) in turns
+        ]
+        for _, _, entry in sorted(known, key=lambda one: one[:2]):
             if entry.resident and (free := _replicas(entry, fitting, ask)):
                 return min(free, key=lambda pair: (pair[1], pair[0].name))
         return None

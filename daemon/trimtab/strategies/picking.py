@@ -34,9 +34,8 @@ HARD = (
 
 
 def possible(table: Table, at: Situation) -> list[Entry]:
-    """Return the entries that nothing but a goal speaks against, in order of energy, latency and name."""
-    found = [e for e in table.entries if first_broken(e, at) not in HARD]
-    return sorted(found, key=lambda e: (e.candidate.expected_energy_uj, e.latency_ns, e.name))
+    """Return the entries that nothing but a goal speaks against, in no order that a rule may rely on."""
+    return [e for e in table.entries if first_broken(e, at) not in HARD]
 
 
 def chosen(entry: Entry, at: Situation, *, late: bool) -> Choice:
