@@ -14,7 +14,7 @@ from trimtab.domain.device import DeviceState
 from trimtab.domain.policy import BatteryGoal, MemoryGoal, Policy, Settings
 from trimtab.strategies import STRATEGIES, strategy_named
 
-ARGUMENTS = {"static": ["static:large@cpu:0"], "band": ["band:shortest", "band:slack", "band:heft"], "alert": ["alert", "alert:0.9"]}  # fmt: skip
+ARGUMENTS = {"static": ["static:large@cpu:0"], "band": ["band:shortest", "band:slack", "band:heft"], "alert": ["alert", "alert:0.9"], "tiers": ["tiers:0.85=large,0.8=staged,else=small"]}  # fmt: skip
 ALL = [text for name in STRATEGIES for text in ARGUMENTS.get(name, [name])]
 
 

@@ -10,10 +10,15 @@ from typing import Final
 from trimtab.core.selection import NetValue, Strategy
 from trimtab.strategies.alert import Alert
 from trimtab.strategies.band import Band
+from trimtab.strategies.deepx import Deepx
 from trimtab.strategies.fixed import Largest, Smallest, Static
 from trimtab.strategies.infaas import Infaas
+from trimtab.strategies.leo import Leo
 from trimtab.strategies.mcdnn import Mcdnn
+from trimtab.strategies.proteus import Proteus
+from trimtab.strategies.random_choice import Random
 from trimtab.strategies.slackfit import SlackFit
+from trimtab.strategies.tiers import FORM, Tiers
 
 
 def _plain(make: Callable[[], Strategy]) -> Callable[[str], Strategy]:
@@ -32,10 +37,15 @@ STRATEGIES: Final[Mapping[str, tuple[str, Callable[[str], Strategy]]]] = {
     "largest": ("largest", _plain(Largest)),
     "smallest": ("smallest", _plain(Smallest)),
     "static": ("static:VARIANT@PROCESSOR", Static.parse),
+    "random": ("random[:SEED]", Random.parse),
+    "tiers": (f"tiers:{FORM}", Tiers.parse),
     "alert": ("alert[:CONFIDENCE]", Alert.parse),
     "band": ("band:shortest|slack|heft[@VARIANT]", Band.parse),
+    "deepx": ("deepx[:ERROR]", Deepx.parse),
     "infaas": ("infaas", _plain(Infaas)),
+    "leo": ("leo", _plain(Leo)),
     "mcdnn": ("mcdnn", _plain(Mcdnn)),
+    "proteus": ("proteus", _plain(Proteus)),
     "slackfit": ("slackfit", _plain(SlackFit)),
 }
 """Every strategy by name: how it is written, and what reads the argument behind the colon."""
