@@ -25,10 +25,8 @@ def test_demand_goes_to_the_most_accurate_first() -> None:
     found = split(Stream("t", 120.0, 1.0, 0.0), [SLOW[0], FAST[1]], 1.0)
     assert found is not None
     accuracy, routes = found
-    assert [(r.offer.variant, pytest.approx(r.share)) for r in routes] == [
-        ("large", 50 / 120),
-        ("small", 70 / 120),
-    ]
+    assert [r.offer.variant for r in routes] == ["large", "small"]
+    assert [r.share for r in routes] == pytest.approx([50 / 120, 70 / 120])
     assert accuracy == pytest.approx((50 * 0.9 + 70 * 0.7) / 120)
     assert split(Stream("t", 300.0, 1.0, 0.0), [SLOW[0], FAST[1]], 1.0) is None, "250 a second at most"
 
@@ -65,6 +63,18 @@ def test_processors_that_share_a_core_are_not_used_together() -> None:
     one = offer("large", "one", 20.0, 0.9, "t", "core:0")
     routes = plan([(Stream("t", 60.0, 1.0, 0.0), [wide, one])])
     assert [r.offer.processor for r in routes] == ["pair"]
+
+
+def test_more_tasks_than_processors_share_them_in_time() -> None:
+    """Half a processor each: 25 a second with 20 ms, 100 with 5 ms."""
+    ways = {
+        task: [offer("large", "a", 20.0, 0.9, task), offer("small", "a", 5.0, 0.7, task)] for task in "tu"
+    }
+    routes = plan([(Stream("t", 20.0, 1.0, 0.0), ways["t"]), (Stream("u", 60.0, 1.0, 0.0), ways["u"])])
+    assert {(r.offer.task, r.offer.variant, r.share) for r in routes} == {
+        ("t", "large", 1.0),
+        ("u", "small", 1.0),
+    }
 
 
 def test_looks_at_the_front_only() -> None:

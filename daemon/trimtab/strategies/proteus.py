@@ -8,7 +8,8 @@ shares, and one that cannot finish by its deadline is dropped. Variants slower t
 Differs from the paper: one search node at a time instead of a MILP solver: depth first over processors, exact up to a
 limit of nodes (the published configuration stops at a gap of 50 %); batches of one, so that throughput is one over
 latency and no request waits for others; demand is the arrival rate the scheduler forecasts with; a factor below 1
-lowers every task's demand alike; processors that share cores are not used together. Until what is assigned is
+lowers every task's demand alike; processors that share cores are not used together; where there are more tasks than
+processors, each processor counts as several slower ones. Until what is assigned is
 in memory, the fastest variant that is serves.
 """
 
@@ -51,13 +52,31 @@ def split(stream: Stream, hosted: list[Offer], factor: float) -> tuple[float, li
 
 def plan(wanted: list[tuple[Stream, list[Offer]]]) -> list[Route]:
     """Return who hosts what and serves which share; empty when nothing fits even a fifth of the demand."""
-    factor = FIRST_FACTOR
+    wanted, factor = _sliced(wanted), FIRST_FACTOR
     while factor >= LEAST_FACTOR - 1e-9:
         found = _search(wanted, factor)
         if found:
             return found
         factor -= STEP
     return []
+
+
+def _sliced(wanted: list[tuple[Stream, list[Offer]]]) -> list[tuple[Stream, list[Offer]]]:
+    """Return offers on slices of processors, so that there is one for each task; each is that much slower."""
+    units = {one for _, found in wanted for offer in found for one in offer.takes}
+    count = max(1, -(-len(wanted) // max(1, len(units))))
+    if count == 1:
+        return wanted
+    return [
+        (stream, [_slice(offer, index, count) for offer in found for index in range(count)])
+        for stream, found in wanted
+    ]
+
+
+def _slice(offer: Offer, index: int, count: int) -> Offer:
+    takes = tuple([f"{one}#{index}" for one in offer.takes])
+    name = f"{offer.processor}#{index}"
+    return offer._replace(processor=name, takes=takes, latency_s=offer.latency_s * count)
 
 
 def _search(wanted: list[tuple[Stream, list[Offer]]], factor: float) -> list[Route]:
@@ -148,7 +167,8 @@ class Proteus(Picking):
         for offer, share in plan(
             [(s, front(offers(state, s.task), s.budget_s)) for s in streams(state, now_ns)]
         ):
-            state.notes[f"share {offer.task}/{offer.name}"] = share
+            key = f"share {offer.task}/{offer.name}"
+            state.notes[key] = state.notes.get(key, 0.0) + share
 
     def pick(self, ask: Ask) -> Pick | None:
         """Return the hosted entry furthest behind its share; ``None`` when what serves would be late."""
