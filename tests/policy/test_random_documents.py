@@ -36,6 +36,15 @@ SPECIAL: dict[str, Values] = {
     "duration": st.sampled_from(["8h", "1.5 min", "1d 2h"]),
     "patterns": NAMES | st.lists(NAMES, min_size=1, max_size=4, unique=True),
     "filter": st.sampled_from([{"allow": "a*"}, {"deny": ["b", "c"]}, {"allow": ["*"], "deny": "x"}]),
+    "strategy_rule": st.sampled_from(
+        [
+            {"name": "mcdnn"},
+            {"name": "tiers", "above": {"50 %": "a", "0.25": "b*"}, "else": "c"},
+            {"name": "band", "rule": "heft", "variant": "int8"},
+            {"name": "deepx", "error": "2.5 %"},
+            {"name": "random", "seed": 3},
+        ]
+    ),
     "battery_goal": st.sampled_from(
         [
             {"reserve": 0.1},

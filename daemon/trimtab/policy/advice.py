@@ -10,9 +10,9 @@ from trimtab.domain.settings import allows, apply
 from trimtab.policy.document import parse_document
 from trimtab.policy.errors import Path, Problem, spell
 from trimtab.policy.load import place
+from trimtab.policy.strategy import names_in
 from trimtab.policy.structure import nearest
 
-_STATIC: Final = "static:"
 _DEFAULTS: Final[Path] = ("defaults",)
 _Found = tuple[Path, str]
 
@@ -47,16 +47,16 @@ def check_against(
 
 
 def _strategy(strategy: str, inventory: Inventory) -> Iterator[_Found]:
-    """Warn of a static strategy whose variant or processor does not exist."""
-    if not strategy.startswith(_STATIC):
-        return
-    variant, _, processor = strategy.removeprefix(_STATIC).partition("@")
+    """Warn of variants and processors that a strategy names and that do not exist."""
+    variants, processors = names_in(strategy)
     known = inventory.variants_of(inventory.variants)
-    if variant not in known:
-        yield ("strategy",), f"no task has a variant {variant!r}{nearest(variant, known)}"
-    if processor not in inventory.processors:
-        hint = nearest(processor, list(inventory.processors))
-        yield ("strategy",), f"no processor is called {processor!r}{hint}"
+    for variant in variants:
+        if not any(fnmatchcase(name, variant) for name in known):
+            yield ("strategy",), f"no task has a variant {variant!r}{nearest(variant, known)}"
+    for processor in processors:
+        if processor not in inventory.processors:
+            hint = nearest(processor, list(inventory.processors))
+            yield ("strategy",), f"no processor is called {processor!r}{hint}"
 
 
 def _defaults(policy: Policy, inventory: Inventory) -> Iterator[_Found]:

@@ -23,6 +23,7 @@ from trimtab.domain.policy import (
 from trimtab.domain.quantities import NS_PER_MS, UJ_PER_MJ
 from trimtab.domain.settings import apply
 from trimtab.policy.scalars import day_time_s, duration_ns, fraction, size_bytes, yes_or_no
+from trimtab.policy.strategy import strategy_text
 
 Document = Mapping[str, Any]
 
@@ -33,7 +34,7 @@ def build_policy(document: Document) -> Policy:
     policy = Policy(
         name=document["name"].strip(),
         description=document.get("description", "").strip(),
-        strategy=document.get("strategy", "value").strip(),
+        strategy=strategy_text(document.get("strategy", "value")),
         defaults=apply(Settings(), [_change(document.get("defaults", {}))]),
         tasks=tuple(
             TaskSettings(task.strip(), _change(change)) for task, change in document.get("tasks", {}).items()

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from trimtab.policy import scalars
 from trimtab.policy.errors import Path, shorten
+from trimtab.policy.strategy import strategy_findings
 from trimtab.policy.structure import Finding, describe
 
 MIN_LAST_FOR_NS: Final = 10**9
@@ -21,6 +22,7 @@ def cross_findings(data: object) -> list[Finding]:
     """Return contradictions within a document, which need not be structurally sound."""
     root = _mapping(data)
     found: list[_Found] = [*_battery(_mapping(root.get("battery")))]
+    found += strategy_findings(root.get("strategy"))
     found += _settings(root.get("defaults"), ("defaults",))
     for task, settings in _mapping(root.get("tasks")).items():
         found += _settings(settings, ("tasks", task))

@@ -123,6 +123,8 @@ def _unknown_keys(error: ValidationError, path: Path) -> Iterator[Finding]:
     for key in extras[:MAX_PROBLEMS]:
         if key == "<<":
             message = "merge keys (<<) are not supported; write the settings out"
+        elif patterned and "keyMessage" in error.schema:
+            message = f"{error.schema['keyMessage']}, not {describe(key)}"
         elif patterned:
             message = f"{shorten(key)!r} cannot be a name: use letters, digits, dots, dashes or underscores"
         else:
