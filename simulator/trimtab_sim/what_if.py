@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from trimtab.core import events as ev
-from trimtab.core.residency import held_bytes
+from trimtab.core.memory_budget import held_bytes
 from trimtab.core.state import State
 from trimtab.domain.device import DeviceState
 from trimtab.domain.policy import Policy

@@ -17,12 +17,12 @@ from tests.core.world import (
 )
 
 from trimtab.core import events as ev
-from trimtab.core.holdings import EVICTION_PRICE
 from trimtab.core.invariants import check
 from trimtab.core.lifecycle import IllegalEventError
-from trimtab.core.residency import UNLIMITED, last_resort_key, memory_limit, used_bytes
+from trimtab.core.memory_budget import RISE_NS, UNLIMITED, note_memory, settle_memory
+from trimtab.core.residency import evictable, last_resort_key, room_ahead, room_for, used_bytes
 from trimtab.core.scheduler import Scheduler
-from trimtab.core.state import Holding, Phase, Residence, State
+from trimtab.core.state import Holding, Phase, Plan, Residence, State
 from trimtab.domain.decision import Why
 from trimtab.domain.device import DeviceState
 from trimtab.domain.policy import MemoryGoal, Policy, Settings
@@ -61,28 +61,30 @@ def test_waits_for_the_load_it_chose() -> None:
     assert {request_id, second} <= set(world.runs)
 
 
-def test_wishes_for_what_would_win_were_it_resident() -> None:
+def test_plans_for_what_would_win_were_it_resident() -> None:
     world = World(load_all=False, processors=CORES)
-    request_id = world.ask(latency_budget_ns=14 * MS)
+    request_id = world.ask(latency_budget_ns=16 * MS)
     assert world.decision(request_id).variant == "staged", "large would be late by its load"
-    assert [load.variant for load in world.loads] == ["staged"]
+    assert [load.variant for load in world.loads] == ["staged"], "what a request waits for is loaded first"
+    assert world.state.plan.keys == (f"t/large@{POOL_1}",)
     world.finish_loads()
+    assert f"t/large@{POOL_1}" in world.state.residences
     world.end_stage(request_id, confidence=1.0)
-    world.ask(latency_budget_ns=14 * MS)
-    assert [load.variant for load in world.loads] == ["large"]
-    world.finish_loads()
     assert world.decision(world.ask(latency_budget_ns=16 * MS)).variant == "large"
 
 
-def test_makes_room_by_evicting_the_least_recently_used() -> None:
-    world = World(limited(6))
-    assert variants_in(world) == ["small:resident", "large:resident", "staged:resident"]
-    world.now_ns += 3 * SECOND
-    wide = world.ask(variant="large", latency_budget_ns=9 * MS)
-    assert world.decision(wide).processor != "cpu:0-1", "it is too late for a load"
-    assert world.decision(wide).given_up, "so the wide large is wished for at once"
-    assert [gone.variant for gone in world.evictions] == ["staged"], "large is in use, small the last resort"
-    assert f"t/large@{POOL_2}" in world.state.residences
+def test_what_the_plan_does_not_name_leaves_first_then_what_it_names_least_worth_first() -> None:
+    state = State(plan=Plan(keys=("dear", "cheap")))
+    for key, used_ns in (("dear", 1), ("cheap", 2), ("recent", 9), ("old", 5), ("last", 0)):
+        state.residences[key] = Residence("t", key, "p", Holding.RESIDENT, MIB, 0, used_ns)
+    state.residences["busy"] = Residence("t", "busy", "p", Holding.RESIDENT, MIB, 0, 0, users=1)
+    assert [key for key, _ in evictable(state, {"last"})] == ["old", "recent", "cheap", "dear"]
+    state.memory_limit_bytes = 6 * MIB
+    settled = room_ahead(state, {"last"}, 2 * MIB, 10 * SECOND)
+    assert (settled.fits, settled.evict) == (True, ("old", "recent"))
+    assert not room_ahead(state, {"last"}, 3 * MIB, 10 * SECOND).fits, "what the plan names stays"
+    assert not room_ahead(state, {"last"}, 2 * MIB, SECOND).fits, "they have not been there for long"
+    assert room_for(state, {"last"}, 3 * MIB).evict == ("old", "recent", "cheap")
 
 
 def test_evicts_idle_variants_when_memory_shrinks() -> None:
@@ -122,41 +124,6 @@ def test_falls_back_when_everything_in_memory_is_in_use() -> None:
     assert whys["large@cpu:0"] == "it is leaving memory"
 
 
-def test_wishes_add_up_to_what_a_load_and_an_eviction_cost() -> None:
-    """Large would be worth 0.043 more a request; nothing is paid for its load, but staged has to leave for it."""
-    world = World(limited(4), load_all=False, processors=CORES)
-    staged = world.ask(variant="staged", latency_budget_ns=SECOND)
-    world.finish_loads()
-    world.end_stage(staged, confidence=1.0)
-    request_id = world.ask(latency_budget_ns=14 * MS)
-    assert world.decision(request_id).variant == "staged"
-    missed = world.state.wishes[f"t/large@{POOL_1}"]
-    assert EVICTION_PRICE < missed < 0.1
-    assert not world.evictions, "staged is in use, and was a moment ago"
-    world.end_stage(request_id, confidence=1.0)
-    world.now_ns += 3 * SECOND
-    second = world.ask(latency_budget_ns=14 * MS)
-    world.end_stage(second, confidence=1.0)
-    assert world.state.wishes[f"t/large@{POOL_1}"] > missed, "it adds up, slowly forgotten"
-
-
-def test_a_load_is_bought_once_renting_has_cost_as_much() -> None:
-    """A load of 0.2 J at 1 per joule costs 0.2; each request misses some hundredths without it."""
-    policy = Policy("p", defaults=Settings(energy_price_per_j=1.0))
-    heavy = tuple(replace(p, load_energy_uj=200_000.0) for p in PROFILES)
-    world = World(policy, load_all=False, processors=CORES, families=((family(), heavy),))
-    staged = world.ask(variant="staged", latency_budget_ns=SECOND)
-    world.finish_loads()
-    world.end_stage(staged, confidence=1.0)
-    asked = 0
-    while not world.loads and asked < 100:
-        assert world.state.wishes.get(f"t/large@{POOL_1}", 0.0) < 0.2
-        world.end_stage(world.ask(latency_budget_ns=14 * MS), confidence=1.0)
-        asked += 1
-    assert 2 < asked < 100
-    assert [load.variant for load in world.loads] == ["large"]
-
-
 def test_measured_size_replaces_the_profiles() -> None:
     world = World(limited(6), load_all=False)
     request_id = world.ask(variant="large", latency_budget_ns=SECOND)
@@ -170,18 +137,48 @@ def test_measured_size_replaces_the_profiles() -> None:
 
 
 def test_the_limit_counts_what_was_held_when_the_device_was_read() -> None:
-    state = State(memory_held_bytes=4 * MIB, device=DeviceState(memory_available_bytes=10 * MIB))
-    assert memory_limit(state) == 14 * MIB
+    held = Residence("t", "large", POOL_1, Holding.RESIDENT, 4 * MIB, 0, 0)
+    state = State(residences={"large": held}, device=DeviceState(memory_available_bytes=10 * MIB))
+    note_memory(state, 0)
+    assert settle_memory(state, 0)
+    assert state.memory_limit_bytes == 14 * MIB
     state.policy = Policy("p", memory=MemoryGoal(keep_available_bytes=8 * MIB))
-    assert memory_limit(state) == 6 * MIB
+    assert settle_memory(state, 0)
+    assert state.memory_limit_bytes == 6 * MIB
     state.policy = Policy("p", memory=MemoryGoal(limit_bytes=5 * MIB))
-    assert memory_limit(state) == 5 * MIB
-    assert memory_limit(State()) == UNLIMITED
-    world = World(device=DeviceState(memory_available_bytes=20 * MIB), load_all=False)
-    before = world.state.memory_limit_bytes
-    world.warm(family())
-    world.feed(ev.PolicyReplaced(Policy("same")))
-    assert world.state.memory_limit_bytes == before
+    assert settle_memory(state, 0)
+    assert state.memory_limit_bytes == 5 * MIB
+    assert not settle_memory(State(), 0)
+    assert State().memory_limit_bytes == UNLIMITED
+
+
+def test_the_limit_falls_at_once_and_rises_after_a_while_to_the_least_there_was() -> None:
+    state = State()
+
+    def read(mib: int, now_ns: int) -> int:
+        state.device = DeviceState(memory_available_bytes=mib * MIB)
+        note_memory(state, now_ns)
+        settle_memory(state, now_ns)
+        return state.memory_limit_bytes // MIB
+
+    assert read(10, 0) == 10
+    assert read(4, SECOND) == 4
+    assert read(9, 2 * SECOND) == 4
+    assert read(7, 4 * SECOND) == 4
+    assert read(12, 2 * SECOND + RISE_NS) == 7
+    assert read(6, 8 * SECOND) == 6
+    assert read(8, 9 * SECOND) == 6
+    assert read(5, 10 * SECOND) == 5
+    assert read(8, 11 * SECOND) == 5, "it began to rise anew"
+
+
+def test_a_reading_during_a_load_is_no_reason_to_believe_in_more_memory() -> None:
+    loading = Residence("t", "large", POOL_1, Holding.LOADING, 4 * MIB, 0, 0)
+    state = State(residences={"large": loading}, device=DeviceState(memory_available_bytes=10 * MIB))
+    state.memory.device_bytes = 12 * MIB
+    note_memory(state, 0)
+    settle_memory(state, 10 * RISE_NS)
+    assert state.memory_limit_bytes == 12 * MIB
 
 
 def test_a_last_resort_that_failed_is_loaded_again_after_its_rest() -> None:
@@ -243,4 +240,26 @@ def test_the_invariants_notice() -> None:
 def test_evicts_no_more_than_needed() -> None:
     world = World()
     world.feed(ev.PolicyReplaced(limited(4)))
-    assert [gone.variant for gone in world.evictions] == ["large"]
+    assert len(world.evictions) == 1
+    left = [key for key, r in world.state.residences.items() if r.holding is Holding.RESIDENT]
+    assert left == [last_resort_key(world.state, "t"), *world.state.plan.keys]
+
+
+def test_a_load_that_would_displace_what_is_worth_more_is_out_but_for_who_asks_for_it_by_name() -> None:
+    """Large earns 20 a second where it is; a rare request that alone needs staged would take its place for 2 s."""
+    world = World(limited(4), load_all=False, processors=CORES, explain=True)
+    world.ask("first", latency_budget_ns=SECOND)
+    world.finish_loads()
+    for _ in range(200):
+        world.now_ns += 40 * MS
+        for running in list(world.runs):
+            world.end_stage(running, confidence=1.0)
+        last = world.ask(latency_budget_ns=SECOND)
+    world.end_stage(last)
+    assert world.state.plan.keys == (f"t/large@{POOL_1}",)
+    assert world.state.plan.displaced > 0.0
+    verdicts = {v.candidate: v for v in world.decided[last][-1].verdicts}
+    assert verdicts["staged@cpu:0/patient"].why is Why.NO_MEMORY
+    assert verdicts["staged@cpu:0/patient"].detail == "what would leave for it is worth more"
+    named = world.ask(variant="staged", latency_budget_ns=SECOND)
+    assert world.decision(named).variant == "staged"

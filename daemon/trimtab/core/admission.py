@@ -10,6 +10,7 @@ from trimtab.core.forecast import note_request
 from trimtab.core.holdings import Holdings
 from trimtab.core.lifecycle import ENDINGS, IllegalEventError, move
 from trimtab.core.markets import is_too_dear
+from trimtab.core.planning import Planner
 from trimtab.core.prices import note_arrival
 from trimtab.core.queueing import LATE_CLASS, class_of, late_count, leave_queue
 from trimtab.core.selection import Choice, Situation
@@ -50,6 +51,7 @@ class Admission:
         state: State,
         chooser: Chooser,
         holdings: Holdings,
+        planner: Planner,
         emit: Callable[[Command], None],
         explain: bool,
     ) -> None:
@@ -57,6 +59,7 @@ class Admission:
         self._state = state
         self._chooser = chooser
         self._holdings = holdings
+        self._planner = planner
         self._emit = emit
         self._explain = explain
         self.queued: list[Live] = []
@@ -115,6 +118,9 @@ class Admission:
         )
         live.queued_ns = now_ns
         self._decide_with(table, live, now_ns)
+        if self._planner.kinds.count(request, table.rules, budget_ns, now_ns):
+            self._planner.due = True
+            self._planner.plan_if_due(now_ns)
 
     # ---- deciding ----------------------------------------------------------------------------------
 
@@ -146,11 +152,10 @@ class Admission:
             decision = live.decision = chooser.decision(live, table, at, choice)
             told = chooser.explain(table, at, choice) if self._explain else UNTOLD
             self._emit(Decided(decision, *told))
-        if table.cold and holdings.moving == 0:
-            adapts = strategy.adapts
-            wish = chooser.wish(table, at, choice) if adapts else chooser.asked_for(table, at, live)
-            if wish is not None:
-                holdings.wish(live.request.task, *wish, now_ns)
+        if not strategy.adapts and table.cold and holdings.moving == 0:
+            entry = chooser.asked_for(table, at, live)
+            if entry is not None:
+                holdings.load_ahead(entry.residence, now_ns)
 
     def _choose_with_room(
         self, live: Live, table: TaskTable, at: Situation, without: Choice, now_ns: int

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from math import inf, log
+from math import log
 
 from trimtab.core.catalogue import Catalogue
 from trimtab.core.explain import grounds, verdicts
@@ -12,15 +12,11 @@ from trimtab.core.prices import spare_uj
 from trimtab.core.queueing import lanes_of, rooms_of
 from trimtab.core.residency import kept_bytes
 from trimtab.core.selection import (
-    BY_VALUE,
     Choice,
     Entry,
     Situation,
     Strategy,
     Table,
-    judge,
-    may_be_in_time,
-    preference,
     reason,
 )
 from trimtab.core.state import Live, State
@@ -221,36 +217,7 @@ class Chooser:
         """Return every candidate's verdict, and what the decision stands on."""
         return tuple(verdicts(table, at, choice)), grounds(self._state, table, at)
 
-    def asked_for(self, table: Table, at: Situation, live: Live) -> tuple[Entry, float] | None:
-        """Return what a strategy that goes by other things than value wishes for, at no matter what price."""
+    def asked_for(self, table: Table, at: Situation, live: Live) -> Entry | None:
+        """Return what a strategy that goes by other things than value wants in memory, at no matter what price."""
         entry = self.strategy.wish(table, at, live, self._state)
-        if entry is None or entry.worst_uj * at.batch + entry.load_uj > at.spare_uj:
-            return None
-        return entry, inf
-
-    def wish(self, table: Table, at: Situation, choice: Choice | None) -> tuple[Entry, float] | None:
-        """Return what would have won had it been resident, and the value the request missed without it.
-
-        Its load must leave the battery's reserve alone. What is missed has no bound when the choice gave a
-        goal up, or when the caller prefers something else than value.
-        """
-        by_value, floor, batch, spare_uj = table.prefer in BY_VALUE, at.floor_frac, at.batch, at.spare_uj
-        to_beat: tuple[float, ...] = (inf,)
-        if choice is not None and not choice.given_up:
-            if by_value and table.cold[0].ideal <= choice.judged.value:
-                return None
-            to_beat = preference(table.prefer, choice.entry, choice.judged)
-        best = to_beat[0]
-        for entry in table.cold:
-            if by_value and -entry.ideal >= best:
-                return None
-            if entry.top_accuracy < floor or not may_be_in_time(entry, at):
-                continue
-            if at.variant and entry.candidate.variant != at.variant:
-                continue
-            if entry.worst_uj * batch + entry.load_uj > spare_uj:
-                continue
-            judged = judge(entry, at, ignore_load=True)
-            if judged.why is _CHOSEN and preference(table.prefer, entry, judged) < to_beat:
-                return entry, judged.value + to_beat[0] if by_value else inf
-        return None
+        return None if entry is None or entry.worst_uj * at.batch + entry.load_uj > at.spare_uj else entry

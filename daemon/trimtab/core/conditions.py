@@ -1,19 +1,17 @@
 """Take in what the device is and what is wanted of it: processors, families, profiles, policy, sensors."""
 
-from math import exp
-
 from trimtab.core import events as ev
 from trimtab.core.chooser import Chooser
 from trimtab.core.forecast import names_apps, pass_time
 from trimtab.core.holdings import Holdings
 from trimtab.core.lifecycle import IllegalEventError
 from trimtab.core.links import note_link
+from trimtab.core.memory_budget import note_memory
+from trimtab.core.planning import Planner
 from trimtab.core.prices import note_reading, tilted_price
-from trimtab.core.residency import held_bytes
 from trimtab.core.state import Estimate, Link, State
 from trimtab.domain.quantities import NS_PER_S
 
-WISH_MEMORY_S = 60.0
 REPRICE_ARRIVALS = 128
 REPRICE_NS = NS_PER_S
 """The price of energy is solved again after so many arrivals or so long, whichever comes first.
@@ -25,11 +23,12 @@ The first arrivals tell most: until there were so many, it is solved each time t
 class Conditions:
     """Everything that decisions are made under, and the energy price that follows from it."""
 
-    def __init__(self, state: State, chooser: Chooser, holdings: Holdings) -> None:
-        """Work on ``state``; ``chooser`` and ``holdings`` are told what their tables and limits lost."""
+    def __init__(self, state: State, chooser: Chooser, holdings: Holdings, planner: Planner) -> None:
+        """Work on ``state``; the others are told what their tables, limits and plans lost."""
         self._state = state
         self._chooser = chooser
         self._holdings = holdings
+        self._planner = planner
 
     def on_processors(self, event: ev.ProcessorsFound, now_ns: int) -> None:
         """Take over the device's processors; only before anything is loaded."""
@@ -75,6 +74,7 @@ class Conditions:
     def _catalogue_changed(self, now_ns: int) -> None:
         self._chooser.renew_catalogue()
         self._state.notes.clear()
+        self._planner.due = True
         self.reprice(now_ns)
         self._holdings.load_last_resorts(now_ns)
 
@@ -89,7 +89,7 @@ class Conditions:
         self._state.policy, self._state.policy_since_ns = event.policy, now_ns
         self._state.forecast.by_app = names_apps(event.policy)
         self._chooser.forget_policy()
-        self._holdings.limit_memory()
+        self._planner.due = True
         self.reprice(now_ns)
 
     def on_device(self, event: ev.DeviceChanged, now_ns: int) -> None:
@@ -99,9 +99,8 @@ class Conditions:
             state.energy, state.forecast.drain, event.device, now_ns, was_charging=state.device.charging
         )
         state.device, state.device_at_ns = event.device, now_ns
-        state.memory_held_bytes = held_bytes(state)
+        note_memory(state, now_ns)
         self._chooser.forget()
-        self._holdings.limit_memory()
         self._holdings.load_last_resorts(now_ns)
         self.reprice(now_ns)
 
@@ -126,15 +125,15 @@ class Conditions:
             self.reprice(now_ns)
 
     def reprice(self, now_ns: int) -> None:
-        """Solve for the energy price; tables are dropped only when it moved."""
-        energy, wishes = self._state.energy, self._state.wishes
-        if wishes:
-            faded = exp((energy.priced_ns - now_ns) / NS_PER_S / WISH_MEMORY_S)
-            for key in wishes:
-                wishes[key] *= faded
+        """Solve for the energy price, and plan memory if it is time; tables are dropped only when a price moved."""
+        energy = self._state.energy
         pass_time(self._state, now_ns)
         price = tilted_price(energy, self._chooser.markets.clearing(now_ns))
         energy.priced_ns, energy.priced_arrivals = now_ns, self._state.arrivals
         if price != energy.price_per_j:
             energy.price_per_j = price
             self._chooser.forget_prices()
+        if self._holdings.limit_memory(now_ns):
+            self._planner.due = True
+            self._chooser.forget()
+        self._planner.plan_if_due(now_ns)

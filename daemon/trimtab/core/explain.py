@@ -100,6 +100,8 @@ def _detail(
         return f"{entry.energy_uj * at.batch / 1e3:.3g} > {at.max_energy_uj / 1e3:.3g} mJ"
     if why is Why.RESERVE:
         return f"{max(0.0, at.spare_uj) / UJ_PER_J:.3g} J left above the reserve"
+    if why is Why.NO_MEMORY and entry.crowds and not entry.detail:
+        return "what would leave for it is worth more"
     if why is Why.DEADLINE:
         return f"{judged.on_time_prob:.2%} < {table.settings.deadline_confidence:.2%} sure"
     if why is Why.VALUE and (choice is None or judged.value > choice.judged.value):

@@ -3,9 +3,19 @@
 from collections.abc import Callable
 from math import ceil
 
-from trimtab.core.catalogue import Catalogue
+from trimtab.core.catalogue import Catalogue, Home
 from trimtab.core.commands import Command, Evict, Load
-from trimtab.core.residency import COLD_NS, memory_limit, overflow, resting, room_for, size_bytes, used_bytes
+from trimtab.core.memory_budget import settle_memory
+from trimtab.core.prices import spare_uj
+from trimtab.core.residency import (
+    Room,
+    overflow,
+    resting,
+    room_ahead,
+    room_for,
+    size_bytes,
+    used_bytes,
+)
 from trimtab.core.selection import Entry
 from trimtab.core.state import Holding, Live, Residence, Rest, State
 from trimtab.domain.quantities import NS_PER_S
@@ -13,11 +23,6 @@ from trimtab.domain.quantities import NS_PER_S
 REST_NS = 30 * NS_PER_S
 """First rest of a variant that failed; doubles with each failure in a row, up to 16 minutes."""
 MAX_DOUBLINGS = 5
-EVICTION_PRICE = 0.02
-"""Value that must be missed beyond a load's price before something has to leave for it: two points."""
-MAX_MISSED = 1e6
-"""More value than any load costs; also stands for "could not be served well at all"."""
-
 _EVICTING = Holding.EVICTING
 
 
@@ -42,7 +47,7 @@ class Holdings:
         self.moving = sum(r.holding is not Holding.RESIDENT for r in state.residences.values())
         """How many variants are loading or leaving.
 
-        Wishes wait until there are none, so that they cannot crowd out the loads that requests wait for.
+        The plan's loads wait until there are none, so that they cannot crowd out those that requests wait for.
         """
         self._used_bytes = used_bytes(state)
 
@@ -55,10 +60,11 @@ class Holdings:
         """
         residence = self._state.residences.get(entry.residence)
         if residence is None:
-            residence = self._load(live.request.task, entry, now_ns)
-        if residence is None:
-            self._short = True
-            return False
+            room = room_for(self._state, self._catalogue.last_resorts, entry.resident_bytes)
+            if not room.fits:
+                self._short = True
+                return False
+            residence = self._load(entry.residence, room, now_ns)
         assert residence.holding is not _EVICTING, f"{entry.residence} was chosen while it leaves"
         residence.users += 1
         live.residence = entry.residence
@@ -84,10 +90,11 @@ class Holdings:
 
     # ---- coming and going --------------------------------------------------------------------------
 
-    def limit_memory(self) -> None:
-        """Take over the memory limit that policy and device now set."""
-        self._state.memory_limit_bytes = memory_limit(self._state)
-        self.loose = True
+    def limit_memory(self, now_ns: int) -> bool:
+        """Take over the memory limit that policy and device now set; return whether it changed."""
+        changed = settle_memory(self._state, now_ns)
+        self.loose = self.loose or changed
+        return changed
 
     def shed(self) -> None:
         """Evict what no longer fits under the memory limit and is idle."""
@@ -96,34 +103,34 @@ class Holdings:
             for key in overflow(self._state, self._catalogue.last_resorts):
                 self._evict(key)
 
-    def wish(self, task: str, entry: Entry, missed: float, now_ns: int) -> None:
-        """Note the value a request missed because a variant was not in memory; load it once that adds up.
-
-        It is loaded when what was missed reaches what the load costs (the rule of "rent or buy": at most
-        twice the cost of knowing the future), and there is room or something unused to leave for it.
-        """
+    def follow_plan(self, now_ns: int) -> None:
+        """Load the first variant that the plan names and that is not in memory, one at a time."""
         state = self._state
-        total = min(MAX_MISSED, state.wishes.get(entry.residence, 0.0) + missed)
-        state.wishes[entry.residence] = total
-        if total < entry.load_price:
+        if self.moving or state.draining:
             return
-        protected = self._catalogue.last_resorts
-        room = room_for(state, protected, entry.resident_bytes, unused_before_ns=now_ns - COLD_NS)
-        if room.fits and total >= entry.load_price + (EVICTION_PRICE if room.evict else 0.0):
-            self._load(task, entry, now_ns)
+        for key in state.plan.keys:
+            if key not in state.residences and self.load_ahead(key, now_ns):
+                return
+
+    def load_ahead(self, key: str, now_ns: int) -> bool:
+        """Load a variant that no request waits for, if there is room and its load leaves the reserve alone."""
+        state, home = self._state, self._catalogue.homes.get(key)
+        if home is None or key in state.residences or resting(state, key, now_ns):
+            return False
+        left_uj = spare_uj(state.energy, state.device, state.policy.battery.reserve_frac, now_ns)
+        held = size_bytes(state, key, home.resident_bytes)
+        room = room_ahead(state, self._catalogue.last_resorts, held, now_ns)
+        if not room.fits or home.load_uj > left_uj:
+            return False
+        self._load(key, room, now_ns)
+        return True
 
     def load_last_resorts(self, now_ns: int) -> None:
         """Load each task's last resort where it is not in memory; it has to stay whatever the limit."""
         state = self._state
-        for key, one in self._catalogue.last_resorts.items():
+        for key, home in self._catalogue.last_resorts.items():
             if key not in state.residences and not resting(state, key, now_ns):
-                held = size_bytes(state, key, one.resident_bytes)
-                self._begin(
-                    key,
-                    Residence(
-                        one.task, one.variant, one.pool, Holding.LOADING, held, now_ns + one.load_ns, now_ns
-                    ),
-                )
+                self._begin(key, home, now_ns)
 
     def loaded(self, key: str, resident_bytes: int, now_ns: int) -> None:
         """Note that a load finished; what it really holds replaces the profile's figure."""
@@ -133,7 +140,6 @@ class Holdings:
         self._used_bytes += resident_bytes - residence.resident_bytes
         residence.resident_bytes = self._state.sizes[key] = resident_bytes
         residence.ready_ns = residence.last_used_ns = now_ns
-        self._state.wishes.pop(key, None)
         self.loose = True
         self._changed()
 
@@ -145,24 +151,21 @@ class Holdings:
         self.moving -= 1
         self._changed()
 
-    def _load(self, task: str, entry: Entry, now_ns: int) -> Residence | None:
-        candidate = entry.candidate
-        room = room_for(self._state, self._catalogue.last_resorts, entry.resident_bytes)
-        if not room.fits:
-            return None
-        for key in room.evict:
-            self._evict(key)
-        pool, held = self._state.processors[candidate.processor].pool, entry.resident_bytes
-        ready_ns = now_ns + candidate.load_ns
-        residence = Residence(task, candidate.variant, pool, Holding.LOADING, held, ready_ns, now_ns)
-        return self._begin(entry.residence, residence)
+    def _load(self, key: str, room: Room, now_ns: int) -> Residence:
+        for leaving in room.evict:
+            self._evict(leaving)
+        return self._begin(key, self._catalogue.homes[key], now_ns)
 
-    def _begin(self, key: str, residence: Residence) -> Residence:
+    def _begin(self, key: str, home: Home, now_ns: int) -> Residence:
+        held = size_bytes(self._state, key, home.resident_bytes)
+        loading = [r.ready_ns for r in self._state.residences.values() if r.holding is Holding.LOADING]
+        ready_ns = max(now_ns, max(loading, default=now_ns)) + home.load_ns
+        residence = Residence(home.task, home.variant, home.pool, Holding.LOADING, held, ready_ns, now_ns)
         self._state.residences[key] = residence
-        self._used_bytes += residence.resident_bytes
+        self._used_bytes += held
         self.moving += 1
         self.loose = True
-        self._emit(Load(residence.task, residence.variant, residence.pool))
+        self._emit(Load(home.task, home.variant, home.pool))
         self._changed()
         return residence
 

@@ -1,15 +1,14 @@
 """What is in memory: the budget, which variants must stay, and who leaves when room is needed."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 
 from trimtab.core.state import Holding, Residence, State, residence_key
 from trimtab.domain.family import Profile
 from trimtab.domain.quantities import NS_PER_S
 
-UNLIMITED = 1 << 62
-COLD_NS = 2 * NS_PER_S
-"""A variant unused for so long may be evicted for one that is only wished for."""
+SETTLED_NS = 2 * NS_PER_S
+"""A variant is left alone for so long before it leaves for one that no request waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +22,6 @@ class Room:
 def used_bytes(state: State) -> int:
     """Return what resident and loading variants hold; what is leaving no longer counts."""
     return sum(r.resident_bytes for r in state.residences.values() if r.holding is not Holding.EVICTING)
-
-
-def held_bytes(state: State) -> int:
-    """Return what a reading of available memory already counts: all but what is still loading."""
-    return sum(r.resident_bytes for r in state.residences.values() if r.holding is not Holding.LOADING)
-
-
-def memory_limit(state: State) -> int:
-    """Return what variants may hold: the policy's limit and what the device has to spare.
-
-    The device's part is what it had available when it was read, plus what variants held at that moment.
-    """
-    goal, available = state.policy.memory, state.device.memory_available_bytes
-    limit = UNLIMITED if goal.limit_bytes is None else goal.limit_bytes
-    if available is None:
-        return limit
-    return min(limit, max(0, state.memory_held_bytes + available - goal.keep_available_bytes))
 
 
 def last_resort(state: State, task: str) -> Profile | None:
@@ -75,46 +57,53 @@ def kept_bytes(state: State, protected: Container[str]) -> int:
 
 
 def evictable(state: State, protected: Container[str]) -> Iterator[tuple[str, Residence]]:
-    """Yield residences that may leave, least recently used first; last resorts are ``protected``."""
+    """Yield residences that may leave, in order; last resorts are ``protected``.
+
+    What the plan does not name goes first, least recently used first; then what it names, least worth first.
+    """
+    ranks = {key: rank for rank, key in enumerate(reversed(state.plan.keys), 1)}
     idle = [
-        (r.last_used_ns, key)
+        (ranks.get(key, 0), r.last_used_ns, key)
         for key, r in state.residences.items()
         if r.holding is Holding.RESIDENT and r.users == 0 and r.resident_bytes and key not in protected
     ]
-    for _, key in sorted(idle):
+    for _, _, key in sorted(idle):
         yield key, state.residences[key]
 
 
-def room_for(
-    state: State, protected: Container[str], resident_bytes: int, *, unused_before_ns: int | None = None
-) -> Room:
-    """Return whether ``resident_bytes`` fit, evicting idle variants that are not ``protected`` if need be.
+def room_for(state: State, protected: Container[str], resident_bytes: int) -> Room:
+    """Return whether ``resident_bytes`` fit, evicting idle variants that are not ``protected`` if need be."""
+    return _room(evictable(state, protected), used_bytes(state) + resident_bytes - state.memory_limit_bytes)
 
-    With ``unused_before_ns`` only variants last used before that moment may leave.
+
+def room_ahead(state: State, protected: Container[str], resident_bytes: int, now_ns: int) -> Room:
+    """Return whether a load that no request waits for fits, if idle variants leave that nothing speaks for.
+
+    These are the ones that the plan does not name and that have been in memory for a while; where there is no plan,
+    those unused for a while.
     """
-    missing = used_bytes(state) + resident_bytes - state.memory_limit_bytes
-    if missing <= 0:
+    planned, settled_ns = state.plan.keys, now_ns - SETTLED_NS
+    leaving = (
+        (key, r)
+        for key, r in evictable(state, protected)
+        if key not in planned and (r.ready_ns if planned else r.last_used_ns) <= settled_ns
+    )
+    return _room(leaving, used_bytes(state) + resident_bytes - state.memory_limit_bytes)
+
+
+def _room(leaving: Iterable[tuple[str, Residence]], missing_bytes: int) -> Room:
+    """Return which of ``leaving``, in that order, have to go until nothing is missing."""
+    keys: list[str] = []
+    if missing_bytes <= 0:
         return Room(True)
-    leaving: list[str] = []
-    for key, residence in evictable(state, protected):
-        if unused_before_ns is not None and residence.last_used_ns >= unused_before_ns:
-            break
-        leaving.append(key)
-        missing -= residence.resident_bytes
-        if missing <= 0:
-            return Room(True, tuple(leaving))
-    return Room(False)
+    for key, residence in leaving:
+        keys.append(key)
+        missing_bytes -= residence.resident_bytes
+        if missing_bytes <= 0:
+            return Room(True, tuple(keys))
+    return Room(False, tuple(keys))
 
 
-def overflow(state: State, protected: Container[str]) -> list[str]:
+def overflow(state: State, protected: Container[str]) -> tuple[str, ...]:
     """Return the residences to evict so that the limit holds again, as far as ``protected`` ones permit."""
-    excess = used_bytes(state) - state.memory_limit_bytes
-    if excess <= 0:
-        return []
-    leaving: list[str] = []
-    for key, residence in evictable(state, protected):
-        if excess <= 0:
-            break
-        leaving.append(key)
-        excess -= residence.resident_bytes
-    return leaving
+    return _room(evictable(state, protected), used_bytes(state) - state.memory_limit_bytes).evict

@@ -161,6 +161,7 @@ class Runs:
             move(live, Phase.QUEUED)
             live.load_ns += min(event.load_ns, now_ns - live.queued_ns)
         self._holdings.loaded(key, event.resident_bytes, now_ns)
+        self._holdings.follow_plan(now_ns)
 
     def on_load_failed(self, event: ev.LoadFailed, now_ns: int) -> None:
         """Let a variant rest and find another for those that waited for it."""
@@ -181,6 +182,7 @@ class Runs:
         """Note that memory was given back."""
         self._holdings.gone(self._held(event, Holding.EVICTING))
         self._holdings.load_last_resorts(now_ns)
+        self._holdings.follow_plan(now_ns)
 
     def _held(self, event: ev.LoadFinished | ev.LoadFailed | ev.EvictFinished, holding: Holding) -> str:
         key = residence_key(event.task, event.variant, event.pool)

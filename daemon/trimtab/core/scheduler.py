@@ -23,6 +23,7 @@ from trimtab.core.conditions import Conditions
 from trimtab.core.early_exit import still_in_time
 from trimtab.core.holdings import Holdings
 from trimtab.core.lifecycle import IllegalEventError
+from trimtab.core.planning import Planner
 from trimtab.core.queueing import LATE_CLASS, leave_queue, next_dispatchable
 from trimtab.core.residency import resting
 from trimtab.core.runs import Runs
@@ -52,8 +53,9 @@ class Scheduler:
         self._out: list[Command] = []
         emit = self._out.append
         self._holdings = Holdings(self.state, self.chooser.catalogue, emit, self.chooser.forget)
-        self._conditions = Conditions(self.state, self.chooser, self._holdings)
-        self._admission = Admission(self.state, self.chooser, self._holdings, emit, explain)
+        self._planner = Planner(self.state, self.chooser, self._holdings)
+        self._conditions = Conditions(self.state, self.chooser, self._holdings, self._planner)
+        self._admission = Admission(self.state, self.chooser, self._holdings, self._planner, emit, explain)
         self._runs = Runs(self.state, self.chooser, self._holdings, self._admission, emit)
         self._handlers: dict[type[ev.Event], Callable[..., None]] = {
             ev.ProcessorsFound: self._conditions.on_processors,
@@ -182,3 +184,4 @@ class Scheduler:
     def _on_checkpoint(self, _event: ev.Checkpointed, _now_ns: int) -> None:
         self.chooser.forget()
         self._holdings.forget()
+        self._planner.forget()

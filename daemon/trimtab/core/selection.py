@@ -51,13 +51,13 @@ class Entry:
     ``blocked`` is the reason it cannot serve whatever the request; ``load_ns`` the duration of a load not
     yet begun and ``load_uj`` its energy; ``ready_ns`` when one that has begun should be over, else -1;
     ``cost`` the utility it pays for energy, memory and latency, ``bytes_cost`` for memory alone,
-    ``load_cost`` for a load;
+    ``load_cost`` for a load; it ``crowds`` when what would have to leave for it is worth more than it could be;
     ``resident_bytes`` what it holds as far as is known; ``ideal`` its value when surely on time and already
     loaded, ``bound`` the same less its load; ``spared`` whether it may serve even when that could overdraw the battery's reserve.
     """
 
-    __slots__ = ("blocked", "bound", "bytes_cost", "candidate", "cost", "detail", "energy_uj", "ideal", "lane", "latency_ns", "ln_first",
-                 "ln_latency", "load_cost", "load_ns", "load_price", "load_uj", "name", "noise", "ready_ns", "residence",
+    __slots__ = ("blocked", "bound", "bytes_cost", "candidate", "cost", "crowds", "detail", "energy_uj", "ideal", "lane", "latency_ns", "ln_first",
+                 "ln_latency", "load_cost", "load_ns", "load_uj", "name", "noise", "ready_ns", "residence",
                  "resident", "resident_bytes", "spared", "top_accuracy", "worst_uj")  # fmt: skip
 
     def __init__(self, candidate: Candidate, lane: int, residence: str) -> None:
@@ -87,8 +87,8 @@ class Entry:
         self.load_ns = 0
         self.ready_ns = -1
         self.load_uj = 0.0
-        self.load_price = 0.0
         self.load_cost = 0.0
+        self.crowds = False
         self.spared = False
 
     def copy(self) -> "Entry":
@@ -149,6 +149,11 @@ class Table:
         if self._entries is None:
             self._entries = tuple(sorted(self._all, key=_ideal, reverse=True))
         return self._entries
+
+    @property
+    def all(self) -> tuple[Entry, ...]:
+        """Return all entries in the order that breaks ties."""
+        return self._all
 
     @property
     def open(self) -> tuple[Entry, ...]:
@@ -346,6 +351,8 @@ def first_broken(entry: Entry, at: Situation) -> Why:
         return Why.NOT_PINNED
     if entry.blocked is not None:
         return entry.blocked
+    if entry.crowds and not at.variant:
+        return Why.NO_MEMORY
     if entry.worst_uj * at.batch + entry.load_uj > at.spare_uj and not entry.spared:
         return Why.RESERVE
     if at.lanes[entry.lane].full:

@@ -10,7 +10,7 @@ from trimtab.domain.family import Family, Profile
 from trimtab.domain.policy import Goal, Policy, Settings
 from trimtab.domain.processor import Processor
 from trimtab.domain.record import Word
-from trimtab.domain.request import Request
+from trimtab.domain.request import Prefer, Request
 
 
 class Phase(Word):
@@ -183,6 +183,59 @@ class Forecast:
 
 
 @dataclass(slots=True)
+class Kind:
+    """Requests that want the same: their goals, the least budget among them, and how many came.
+
+    ``weight`` are arrivals up to ``settled_ns``, exponentially forgotten; ``fresh`` those since.
+    """
+
+    task: str
+    app: str
+    rules: tuple[str, ...]
+    prefer: Prefer
+    budget_ns: int
+    min_accuracy_frac: float | None
+    variant: str
+    weight: float = 0.0
+    fresh: int = 0
+    first_ns: int = 0
+    settled_ns: int = 0
+
+
+@dataclass(slots=True)
+class MemoryBudget:
+    """What the device has to spare for variants, those included that it holds.
+
+    ``held_bytes`` is what they held when it was last read. ``rising_bytes`` is the least there was since
+    ``rising_since_ns``, from when on it was more than ``device_bytes``; -1 while it is not.
+    """
+
+    device_bytes: int = 1 << 62
+    held_bytes: int = 0
+    rising_bytes: int = 0
+    rising_since_ns: int = -1
+
+
+@dataclass(slots=True)
+class Plan:
+    """What should be in memory beside the last resorts, most worth per byte first, and what a byte is worth.
+
+    ``price`` is what one more byte would bring a second, ``displaced`` what a byte brings of those that bring the
+    least; ``room_bytes`` is what the plan leaves of the memory limit.
+    ``energy_price_per_j`` is the mean of the horizon's price, which a plan is made at.
+    """
+
+    keys: tuple[str, ...] = ()
+    price: float = 0.0
+    displaced: float = 0.0
+    value: float = 0.0
+    room_bytes: int = 1 << 62
+    planned_ns: int = 0
+    energy_price_per_j: float = 0.0
+    priced_ns: int = 0
+
+
+@dataclass(slots=True)
 class Rest:
     """A variant in a pool that failed: ignored until ``until_ns``, longer after each failure in a row."""
 
@@ -220,8 +273,7 @@ class Energy:
 class State:
     """The scheduler's whole memory. Dictionaries keep insertion order, which events determine.
 
-    ``memory_held_bytes`` is what variants held when the device was last read, because that reading counts
-    it. ``sizes`` are resident bytes as measured, by residence; they replace the profile's figure. ``away`` are
+    ``sizes`` are resident bytes as measured, by residence; they replace the profile's figure. ``away`` are
     the runs, by request, on servers that take several at once; ``links`` are those of all servers.
     ``notes`` are what the strategy remembers.
     """
@@ -234,7 +286,7 @@ class State:
     device: DeviceState = field(default_factory=DeviceState)
     device_at_ns: int = 0
     memory_limit_bytes: int = 1 << 62
-    memory_held_bytes: int = 0
+    memory: MemoryBudget = field(default_factory=MemoryBudget)
     sizes: dict[str, int] = field(default_factory=dict)
     residences: dict[str, Residence] = field(default_factory=dict)
     live: dict[str, Live] = field(default_factory=dict)
@@ -248,7 +300,8 @@ class State:
     demand: dict[str, Demand] = field(default_factory=dict)
     forecast: Forecast = field(default_factory=Forecast)
     rests: dict[str, Rest] = field(default_factory=dict)
-    wishes: dict[str, float] = field(default_factory=dict)
+    kinds: list[Kind] = field(default_factory=list)
+    plan: Plan = field(default_factory=Plan)
     energy: Energy = field(default_factory=Energy)
     overhead_ns: float = 200_000.0
     arrivals: int = 0

@@ -7,7 +7,7 @@ from math import exp
 from statistics import NormalDist
 
 from trimtab.core.estimator import energy_factor, told_factor
-from trimtab.core.residency import used_bytes
+from trimtab.core.residency import SETTLED_NS, used_bytes
 from trimtab.core.selection import Entry, Table
 from trimtab.core.state import Holding, Rest, State
 from trimtab.domain.decision import Why
@@ -18,6 +18,10 @@ from trimtab.domain.settings import allows, matching_rules, settle
 
 PREFERRED_ACCURACY_FACTOR = 4.0
 """How much more a point of accuracy is worth to a caller that prefers accuracy; the price still counts."""
+SWITCH_PRICE = 0.02
+"""Value that a load has to bring beyond the price of its energy: two points. Otherwise nothing is worth the change."""
+STAY_S = SETTLED_NS / NS_PER_S
+"""What is loaded for a request alone keeps what it displaced from coming back for so long."""
 MAX_AGE_NS = 5 * NS_PER_S
 """A table is built anew after so long even if nothing was reported: time-of-day rules and rests pass by."""
 BYTES_PER_MIB = 1 << 20
@@ -62,7 +66,12 @@ def rule_names(policy: Policy, rules: tuple[int, ...]) -> tuple[str, ...]:
 
 def energy_price_in(state: State, settings: Settings) -> float:
     """Return the price of energy under these settings: the higher of policy's and horizon's, times factor."""
-    return max(settings.energy_price_per_j, state.energy.price_per_j) * settings.energy_price_factor
+    return energy_price_at(state.energy.price_per_j, settings)
+
+
+def energy_price_at(horizon_price_per_j: float, settings: Settings) -> float:
+    """Return what a horizon's price of energy is under these settings."""
+    return max(settings.energy_price_per_j, horizon_price_per_j) * settings.energy_price_factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +133,10 @@ class TaskTable(Table):
         self.marred = bool(state.rests)
         self.spare_cheapest = state.policy.battery.below_reserve is BelowReserve.CHEAPEST
         price_per_byte = memory_price_in(state, self.settings) / BYTES_PER_MIB
+        backlog_ns = _backlog_ns(state, now_ns)
         for entry in self._all:
             entry.clear()
-            _note_residence(state, entry, spare_bytes)
+            _note_residence(state, entry, spare_bytes, backlog_ns)
             if state.rests:
                 _note_health(state, entry, now_ns)
             if entry.candidate.remote and not state.links[entry.candidate.processor].reachable:
@@ -150,7 +160,7 @@ class TaskTable(Table):
         price = self.energy_price_per_j = energy_price_in(state, self.settings)
         if not self.spare_cheapest:
             self.ration_price_per_j = state.energy.price_per_j * self.settings.energy_price_factor
-        price_per_uj, biases, wishes = price / UJ_PER_J, state.energy_biases, state.wishes
+        price_per_uj, biases, plan = price / UJ_PER_J, state.energy_biases, state.plan
         most = usual = told_factor(energy_factor(None, state.energy_ratio))
         for entry, residence, energy_uj, worst_uj, worth, time_cost in self._own:
             bias = biases.get(residence)
@@ -161,10 +171,14 @@ class TaskTable(Table):
             entry.worst_uj = worst_uj * factor
             entry.cost = cost = price_per_uj * energy_uj + entry.bytes_cost + time_cost
             entry.ideal = entry.bound = ideal = worth - cost
+            entry.crowds = False
             if not entry.resident:
-                entry.load_price = load_cost = price_per_uj * entry.load_uj
-                if residence in wishes:
-                    load_cost = max(0.0, load_cost - wishes[residence])
+                load_cost = 0.0
+                if entry.ready_ns < 0 and residence not in plan.keys:
+                    load_cost = SWITCH_PRICE + price_per_uj * entry.load_uj
+                    if entry.resident_bytes > plan.room_bytes:
+                        load_cost += plan.displaced * entry.resident_bytes * STAY_S
+                        entry.crowds = load_cost >= worth
                 entry.load_cost = load_cost
                 entry.bound = ideal - load_cost
         self.worst_uj = self._worst_uj * most
@@ -177,13 +191,20 @@ def _stale_at_ns(state: State, now_ns: int) -> int:
     return min([now_ns + MAX_AGE_NS, *ends])
 
 
-def _note_residence(state: State, entry: Entry, spare_bytes: int) -> None:
+def _backlog_ns(state: State, now_ns: int) -> int:
+    """Return how long the loads under way still take: one begins after the other."""
+    ready = [r.ready_ns for r in state.residences.values() if r.holding is _LOADING]
+    return max(0, max(ready, default=0) - now_ns)
+
+
+def _note_residence(state: State, entry: Entry, spare_bytes: int, backlog_ns: int) -> None:
     """Fill in what memory says about an entry: its load, and whether there is room for it."""
     candidate, key = entry.candidate, entry.residence
     residence = state.residences.get(key)
     entry.resident_bytes = state.sizes.get(key, candidate.resident_bytes)
     if residence is None:
-        entry.resident, entry.load_ns, entry.load_uj = False, candidate.load_ns, candidate.load_energy_uj
+        entry.resident, entry.load_uj = False, candidate.load_energy_uj
+        entry.load_ns = backlog_ns + candidate.load_ns
         if entry.resident_bytes > spare_bytes:
             detail = _sizes(entry.resident_bytes, state.memory_limit_bytes)
             entry.blocked, entry.detail = Why.NO_MEMORY, detail

@@ -1,0 +1,178 @@
+"""Plan what should be in memory: the offers of each task, from its tables, for the requests that come."""
+
+from math import exp
+from typing import NamedTuple
+
+from trimtab.core.chooser import Chooser
+from trimtab.core.demand import MEMORY_S, Kinds, rate_per_s
+from trimtab.core.holdings import Holdings
+from trimtab.core.queueing import rooms_of
+from trimtab.core.residency import size_bytes
+from trimtab.core.resident_set import STAY_S, Offer, Option, busy_share, options, resident_set
+from trimtab.core.selection import DENIED, Situation, broken_goals, judge
+from trimtab.core.state import Holding, Kind, State
+from trimtab.core.tables import SWITCH_PRICE, TaskTable, energy_price_at
+from trimtab.domain.decision import Why
+from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
+from trimtab.domain.request import Prefer
+
+PLAN_NS = 5 * NS_PER_S
+"""The plan is made again after so long while requests come, and at once when memory or the catalogue changed."""
+LEAST_RAISE = 0.005
+"""By so much of a point of accuracy (half a percent) a load has to raise what a task's requests get on average."""
+OUT = (*DENIED, Why.UNHEALTHY)
+
+
+class Serving(NamedTuple):
+    """What a variant is worth to a kind of request, and the share of them that would find it busy."""
+
+    worth: float
+    busy: float
+
+    @property
+    def gain(self) -> float:
+        """Return what it brings a request on average, when those that find it busy are lost."""
+        return self.worth * (1.0 - self.busy)
+
+
+NOTHING = Serving(0.0, 0.0)
+
+_EVICTING = Holding.EVICTING
+
+
+class Planner:
+    """Makes the plan and has it followed."""
+
+    def __init__(self, state: State, chooser: Chooser, holdings: Holdings) -> None:
+        """Plan for ``state``."""
+        self._state = state
+        self._chooser = chooser
+        self._holdings = holdings
+        self.kinds = Kinds(state)
+        self.kinds.forget()
+        self.due = True
+        """Whether something changed that a plan is made for."""
+
+    def forget(self) -> None:
+        """Drop what is derived from the state."""
+        self.kinds.forget()
+        self.due = True
+
+    def plan_if_due(self, now_ns: int) -> None:
+        """Make a plan if it is time, and follow the one there is."""
+        plan, price_per_j = self._state.plan, self._state.energy.price_per_j
+        keep = exp((plan.priced_ns - now_ns) / NS_PER_S / MEMORY_S)
+        plan.energy_price_per_j = price_per_j + (plan.energy_price_per_j - price_per_j) * keep
+        plan.priced_ns = now_ns
+        if self.due or now_ns - self._state.plan.planned_ns >= PLAN_NS:
+            self._plan(now_ns)
+        self._holdings.follow_plan(now_ns)
+
+    def _plan(self, now_ns: int) -> None:
+        state, catalogue = self._state, self._chooser.catalogue
+        self.due = False
+        self.kinds.settle(now_ns)
+        plan, before = state.plan, (state.plan.keys, state.plan.displaced, state.plan.room_bytes)
+        plan.planned_ns = now_ns
+        budget_bytes = state.memory_limit_bytes - sum(
+            [size_bytes(state, key, home.resident_bytes) for key, home in catalogue.last_resorts.items()]
+        )
+        found = resident_set([self._options(task, now_ns) for task in self._tasks()], budget_bytes)
+        plan.keys, plan.value, plan.price, plan.displaced = found
+        homes = catalogue.homes
+        plan.room_bytes = budget_bytes - sum(
+            [size_bytes(state, key, homes[key].resident_bytes) for key in plan.keys]
+        )
+        if (plan.keys, plan.displaced, plan.room_bytes) != before:
+            self._chooser.forget_prices()
+
+    def _tasks(self) -> list[str]:
+        """Return the tasks that are asked for, in the order of their names; none where nobody adapts."""
+        if not self._chooser.strategy.adapts:
+            return []
+        return sorted({kind.task for kind in self._state.kinds if kind.task in self._state.families})
+
+    def _options(self, task: str, now_ns: int) -> tuple[Option, ...]:
+        """Return what could be held of a task."""
+        state, catalogue = self._state, self._chooser.catalogue
+        kinds = [kind for kind in state.kinds if kind.task == task]
+        rates = [rate_per_s(kind) for kind in kinds]
+        found: list[dict[str, Serving]] = [self._servings(kind, sum(rates), now_ns) for kind in kinds]
+        price_per_uj = energy_price_at(state.plan.energy_price_per_j, state.policy.defaults) / UJ_PER_J
+        least_cost = state.policy.defaults.weight * (SWITCH_PRICE + LEAST_RAISE * sum(rates) * STAY_S)
+        offers, base = [], None
+        for key in dict.fromkeys([key for each in found for key in each]):
+            home, here = catalogue.homes[key], key in catalogue.last_resorts
+            held = state.residences.get(key)
+            in_memory = here or (held is not None and held.holding is not _EVICTING)
+            load_cost = 0.0 if in_memory else least_cost + price_per_uj * home.load_uj
+            servings = [each.get(key, NOTHING) for each in found]
+            offer = Offer(
+                key,
+                catalogue.groups[home.pool],
+                size_bytes(state, key, home.resident_bytes),
+                load_cost,
+                tuple([one.worth for one in servings]),
+                tuple([one.busy for one in servings]),
+            )
+            if here:
+                base = offer
+            else:
+                offers.append(offer)
+        return options(base, offers, rates)
+
+    def _servings(self, kind: Kind, rate: float, now_ns: int) -> dict[str, Serving]:
+        """Return by residence what it is worth to a kind of request on an idle device, were it in memory.
+
+        An answer that misses a goal counts for nothing: the last resort gives those.
+        """
+        table = self._chooser.table(kind.task, kind.app, kind.prefer, now_ns)
+        at = self._prospect(kind, table, now_ns)
+        judged = [
+            (entry, judge(entry, at, ignore_load=True))
+            for entry in table.all
+            if entry.blocked not in OUT and (not kind.variant or entry.candidate.variant == kind.variant)
+        ]
+        mean_price = energy_price_at(self._state.plan.energy_price_per_j, table.settings)
+        tilt, scale = (table.energy_price_per_j - mean_price) / UJ_PER_J, 0.0
+        if kind.prefer is Prefer.ENERGY:
+            scale = max([entry.energy_uj for entry, _ in judged], default=0.0)
+        elif kind.prefer is Prefer.LATENCY:
+            scale = max([one.finish_ns for _, one in judged], default=0.0)
+        best: dict[str, Serving] = {}
+        homes, servers = self._chooser.catalogue.homes, self._chooser.catalogue.servers
+        for entry, one in judged:
+            key, run_ns = entry.residence, max(1.0, one.finish_ns)
+            worth = one.value + tilt * entry.energy_uj
+            if scale > 0.0:
+                worth = table.weight * (
+                    1.0 - (entry.energy_uj if kind.prefer is Prefer.ENERGY else run_ns) / scale
+                )
+            if worth < 0.0 or broken_goals(entry, one, at):
+                worth = 0.0
+            count = servers[homes[key].pool]
+            serving = Serving(
+                worth, busy_share(rate * run_ns / NS_PER_S / count, run_ns, at.time_ns - run_ns, count)
+            )
+            if key not in best or serving.gain > best[key].gain:
+                best[key] = serving
+        return best
+
+    def _prospect(self, kind: Kind, table: TaskTable, now_ns: int) -> Situation:
+        """Return what a request of a kind faces on an idle device."""
+        state, settings, catalogue = self._state, table.settings, self._chooser.catalogue
+        time_ns = kind.budget_ns - int(state.overhead_ns)
+        lanes, floor_frac = catalogue.sharing.idle, kind.min_accuracy_frac
+        return Situation(
+            now_ns,
+            time_ns,
+            settings.min_accuracy_frac if floor_frac is None else floor_frac,
+            settings.max_energy_uj,
+            table.min_z,
+            lanes,
+            catalogue.estimates,
+            rooms_of(catalogue.estimates, lanes, time_ns, 0.0),
+            kind.variant,
+            table.weight,
+            table.give_up,
+        )
