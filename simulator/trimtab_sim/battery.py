@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from msgspec.structs import replace
 
-from trimtab.domain.device import DeviceState
+from trimtab.domain.device import DeviceState, with_clock
 from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
 
 STEP_FRAC: Final = 0.001
@@ -47,7 +47,7 @@ class Surroundings:
         index = max(0, bisect_right(self._times, now_ns) - 1)
         state = self._states[index]
         passed_s = max(0, now_ns - self._times[index]) // NS_PER_S
-        return replace(state, local_time_s=(state.local_time_s + passed_s) % DAY_S)
+        return with_clock(state, state.local_time_s, state.weekday, passed_s)
 
 
 class Plugged:

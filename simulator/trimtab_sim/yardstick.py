@@ -18,11 +18,11 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from trimtab.domain.decision import Decision
-from trimtab.domain.device import DeviceState
-from trimtab.domain.policy import Goal, Policy, Settings
+from trimtab.domain.device import DeviceState, local_moment_s
+from trimtab.domain.policy import Goal, Held, Policy, Settings
 from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
 from trimtab.domain.request import Request
-from trimtab.domain.settings import matching_rules, settle
+from trimtab.domain.settings import held_after, matching_rules, settle
 from trimtab_sim.arrivals import Arrival
 from trimtab_sim.bound import HorizonBound
 from trimtab_sim.driver import World
@@ -82,12 +82,18 @@ class _Terms:
         self._rules = {rule.name: index for index, rule in enumerate(policy.rules)}
         self._known: dict[tuple[str, tuple[int, ...]], Settings] = {}
         self.state, self.state_ns = DeviceState(), 0
+        self.held: list[Held] = []
+
+    def read(self, state: DeviceState, now_ns: int) -> None:
+        """Take over a reading of the sensors."""
+        self.state, self.state_ns = state, now_ns
+        self.held = held_after(self.policy, state, self.held)
 
     def asked(self, request: Request, decision: Decision | None, now_ns: int) -> _Asked:
         """Return what was asked, by the rules its decision names or, without one, those that match now."""
         if decision is None:
-            local_s = self.state.local_time_s + (now_ns - self.state_ns) // NS_PER_S
-            rules = matching_rules(self.policy, self.state, local_s % 86_400, request.task, request.app)
+            moment_s = local_moment_s(self.state, (now_ns - self.state_ns) // NS_PER_S)
+            rules = matching_rules(self.policy, self.state, moment_s, request.task, request.app, self.held)
         else:
             rules = tuple(self._rules[name] for name in decision.rules)
         key = (request.task, rules)
@@ -189,7 +195,7 @@ class Yardstick(Watcher):
 
     def device(self, now_ns: int, state: DeviceState) -> None:
         """Note the state that rules are matched against, and what variants may hold in it."""
-        self._terms.state, self._terms.state_ns = state, now_ns
+        self._terms.read(state, now_ns)
         goal, available = self._terms.policy.memory, state.memory_available_bytes
         limit = inf if goal.limit_bytes is None else goal.limit_bytes
         if available is not None:

@@ -23,7 +23,6 @@ from trimtab.core.prices import (
     tilted_price,
 )
 from trimtab.core.state import Demand, Energy, Flow, Forecast, Stream
-from trimtab.core.tables import local_time_s
 from trimtab.domain.device import DeviceState
 from trimtab.domain.policy import BatteryGoal, Policy, Settings
 
@@ -201,11 +200,6 @@ def test_forgets_arrivals() -> None:
         note_arrival(demand, second * S)
     assert rate_per_s(demand, 300 * S) == pytest.approx(1.0, rel=0.03)
     assert rate_per_s(demand, 330 * S) == pytest.approx(exp(-1.0), rel=0.03)
-
-
-def test_time_of_day_is_carried_on() -> None:
-    world = World(device=DeviceState(local_time_s=86_399), load_all=False)
-    assert local_time_s(world.state, world.state.device_at_ns + 2 * S) == 1
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ CASES = [
     ("#" * 262_145, 0, 0, "", "too large; at most 256 KiB"),
     # unknown keys
     (HEAD + "batery: {reserve: 1 %}", 3, 1, "batery", "did you mean battery?"),
-    (HEAD + "zzz: 1", 3, 1, "zzz", "known here: battery, defaults"),
+    (HEAD + "zzz: 1", 3, 1, "zzz", "known here: apps, battery, defaults"),
     (HEAD + "<<: {weight: 1}", 3, 1, '["<<"]', "merge keys (<<) are not supported"),
     (
         HEAD + "defaults: {latency_budget: 5}",

@@ -32,6 +32,8 @@ SPECIAL: dict[str, Values] = {
     "fraction_range": ordered("fraction", [(0, "50 %"), ("10 %", 0.9), (0.2, 1)]),
     "celsius_range": ordered("celsius", [(0, 1), (-20.5, 300)]),
     "size_range": ordered("size", [(0, "1 KiB"), ("1kB", 2**40)]),
+    "schedule_names": st.sampled_from(["a", ["a", "on"]]),
+    "schedule": st.sampled_from([{"days": ["mon", "weekend"]}, [{"from": "22:00", "to": "7:00"}]]),
     "time_span": st.sampled_from([{"from": "22:00", "to": "7:00"}, {"from": "00:00", "to": "23:59"}]),
     "duration": st.sampled_from(["8h", "1.5 min", "1d 2h"]),
     "patterns": NAMES | st.lists(NAMES, min_size=1, max_size=4, unique=True),
@@ -80,7 +82,8 @@ def drawn(part: dict[str, Any], depth: int = 0) -> Values:
 def drawn_mapping(part: dict[str, Any], depth: int) -> Values:
     """Draw a mapping; an empty one becomes the schema's example where it may not be empty."""
     if part.get("patternProperties"):
-        return st.dictionaries(st.sampled_from(["a", "on", "1"]), drawn(DEFINITIONS["settings"]), max_size=3)
+        (inner,) = part["patternProperties"].values()
+        return st.dictionaries(st.sampled_from(["a", "on", "1"]), drawn(inner, depth), max_size=3)
     inner = {
         name: drawn(sub, depth)
         for name, sub in part["properties"].items()
@@ -114,6 +117,7 @@ def drawn_scalar(part: dict[str, Any]) -> Values:
 def documents(draw: st.DrawFn) -> dict[str, Any]:
     """Draw a document; rules get different names."""
     document: dict[str, Any] = draw(drawn(schema()))
+    document["schedules"] = {"a": {"days": ["mon"]}, "on": {"from": "1:00", "to": "2:00"}}
     for index, rule in enumerate(document.get("rules", ())):
         rule["name"] = f"rule {index}"
     return document
@@ -133,7 +137,7 @@ Quoting.add_representer(
 def test_documents_drawn_from_the_schema_load(document: dict[str, Any], as_json: bool) -> None:
     text = json.dumps(document) if as_json else yaml.dump(document, Dumper=Quoting, allow_unicode=True)
     policy = load_policy(text)
-    assert len(policy.rules) == len(document.get("rules", ()))
+    assert len(policy.rules) == len(document.get("apps", ())) + len(document.get("rules", ()))
     resolve(policy, DeviceState(battery_frac=0.5), 0, "a", "b")
 
 

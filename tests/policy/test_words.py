@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from trimtab.domain.device import DeviceState
+from trimtab.domain.device import DeviceState, local_moment_s
 from trimtab.domain.policy import (
     BatteryGoal,
     BelowReserve,
@@ -18,7 +18,9 @@ from trimtab.domain.policy import (
     Policy,
     Range,
     Rule,
+    Schedule,
     Settings,
+    Span,
     WhenImpossible,
 )
 from trimtab.domain.settings import matching_rules
@@ -85,6 +87,14 @@ def test_settings_are_told_with_their_numbers() -> None:
         (Condition(memory_available_bytes=Range(below=64 << 20)), "available memory below 64 MiB"),
         (Condition(cpu_load_frac=Range(above=0.2, below=0.8)), "CPU load between 20 % and 80 %"),
         (Condition(time=DayTime(22 * 3600, 7 * 3600)), "from 22:00 until 07:00"),
+        (
+            Condition(battery_frac=Range(below=0.2, until_above=0.25)),
+            "battery below 20 % (and then until it is above 25 %)",
+        ),
+        (
+            Condition(schedules=(Schedule("work", (Span((0, 1), 8 * 3600, 18 * 3600), Span((5,)))),)),
+            "during work (Monday, Tuesday 08:00 to 18:00; Saturday)",
+        ),
         (Condition(apps=("a", "b"), charging=False), "not charging, app a or b"),
         (Condition(tasks=("t",), none_of=(Condition(charging=True),)), "task t, not (charging)"),
         (Condition(any_of=(Condition(charging=True), Condition(apps=("a",)))), "(charging) or (app a)"),
@@ -156,3 +166,19 @@ def test_troubles_are_those_that_rules_speak_of() -> None:
     assert moments[1].device.memory_available_bytes == 50
     assert moments[2].device.cpu_load_frac == pytest.approx(0.9)
     assert moments[3].device.local_time_s == 0, "midnight lies between 23:00 and 01:00"
+
+
+def test_a_schedule_is_told_in_the_middle_of_its_first_span() -> None:
+    schedules = (
+        Schedule("late friday", (Span((4,), 22 * 3600, 8 * 3600),)),
+        Schedule("sunday", (Span((6,)),)),
+        Schedule("lunch", (Span((), 12 * 3600, 13 * 3600),)),
+    )
+    rules = tuple(Rule(one.name, Condition(schedules=(one,)), Change(weight=2.0)) for one in schedules)
+    policy = Policy("p", rules=rules)
+    moments = moments_of(policy, replace(CALM, weekday=2))[5:]
+    assert [m.title.partition(",")[0] for m in moments] == [f"during {one.name}" for one in schedules]
+    for index, moment in enumerate(moments):
+        at_s = local_moment_s(moment.device)
+        assert index in matching_rules(policy, moment.device, at_s, "", "")
+    assert [(m.device.weekday, m.device.local_time_s // 3600) for m in moments] == [(5, 3), (6, 12), (2, 12)]

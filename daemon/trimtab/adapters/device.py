@@ -27,6 +27,7 @@ FIGURES: Final = {
     "cpu_load": "cpu_load_frac",
     "temperature": "temperature_mc",
     "local_time": "local_time_s",
+    "weekday": "weekday",
 }
 """The name a figure has in ``DeviceState.sources``, and its field."""
 
@@ -44,6 +45,11 @@ def local_time_s() -> int:
     """Return seconds after local midnight by the system's clock."""
     now = time.localtime()
     return now.tm_hour * 3600 + now.tm_min * 60 + now.tm_sec
+
+
+def weekday() -> int:
+    """Return the day of the week by the system's clock, 0 on Mondays."""
+    return time.localtime().tm_wday
 
 
 def changed(before: DeviceState | None, now: DeviceState) -> bool:
@@ -78,6 +84,7 @@ class CompositeSensors:
                     sources[figure] = source
                     values[FIGURES[figure]] = getattr(state, FIGURES[figure])
         values.setdefault("local_time_s", self._wall_clock())
+        values.setdefault("weekday", weekday())
         steady = {field: self._steady(field, value) for field, value in values.items()}
         return DeviceState(**steady, sources=tuple(sorted(sources.items())))
 

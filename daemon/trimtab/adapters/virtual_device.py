@@ -26,6 +26,7 @@ LIMITS = {
     "memory_total_bytes": (0, 1 << 50),
     "temperature_mc": (-100_000, 300_000),
     "local_time_s": (0, 86_399),
+    "weekday": (0, 6),
 }
 OTHERS = "memory_others_bytes"
 MAX_FILE_BYTES = 1 << 16

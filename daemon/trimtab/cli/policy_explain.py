@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from trimtab.domain.policy import Policy
 
 NOON = "12:00"
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 @click.command("explain")
@@ -22,11 +23,12 @@ NOON = "12:00"
 @click.option("--budget", type=click.FloatRange(min=0, min_open=True), metavar="MS", help="The request's own latency budget.")  # fmt: skip
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, help="Requests per second: what a horizon's price of energy depends on.")  # fmt: skip
 @click.option("--capacity", type=click.FloatRange(min=0, min_open=True), default=50_000.0, show_default=True, metavar="J", help="Energy of a full battery; a phone has about 50 kJ.")  # fmt: skip
+@click.option("--day", type=click.Choice(DAYS), default="wed", show_default=True, help="Day of the week.")
 @click.option("--at", default=NOON, show_default=True, metavar="HH:MM", help="Time of day.")
 @json_option
 @user_errors
 def explain_policy(file: str, task: str, family: str, app: str, budget: float | None, rate: float,
-                   capacity: float, at: str, as_json: bool) -> None:  # fmt: skip
+                   capacity: float, day: str, at: str, as_json: bool) -> None:  # fmt: skip
     """Say in plain words what a policy (FILE or a shipped name) will do.
 
     At 100, 50, 20 and 5 % battery, while charging, and in the heat, the shortage of memory, the load or at the
@@ -41,7 +43,11 @@ def explain_policy(file: str, task: str, family: str, app: str, budget: float | 
 
     policy = load_policy_file(resolve_name(file))
     calm = DeviceState(
-        battery_capacity_j=capacity, local_time_s=_day_time_s(at), temperature_mc=25_000, cpu_load_frac=0.1
+        battery_capacity_j=capacity,
+        local_time_s=_day_time_s(at),
+        weekday=DAYS.index(day),
+        temperature_mc=25_000,
+        cpu_load_frac=0.1,
     )
     setup = _setup(task, family)
     asked = Request("r", task, app, None if budget is None else int(budget * 1e6))
@@ -120,7 +126,7 @@ def _print(policy: "Policy", found: "list[Outlook]", task: str, rate: float) -> 
         click.echo(f"\ntask {name}")
         _list(changes)
     for name, rule in general["rules"].items():
-        click.echo(f"\nrule {name}: {rule['when']}")
+        click.echo(f"\n{name}" if name.startswith("app ") else f"\nrule {name}: {rule['when']}")
         _list(rule["then"])
     if task:
         click.echo(f"\na typical request: {task}, the {rate:g} a second that came before it served likewise")

@@ -11,6 +11,7 @@ from trimtab.core.planning import Planner
 from trimtab.core.prices import note_reading, tilted_price
 from trimtab.core.state import Estimate, Link, State
 from trimtab.domain.quantities import NS_PER_S
+from trimtab.domain.settings import held_after
 
 REPRICE_ARRIVALS = 128
 REPRICE_NS = NS_PER_S
@@ -88,6 +89,7 @@ class Conditions:
             self._state.notes.clear()
         self._state.policy, self._state.policy_since_ns = event.policy, now_ns
         self._state.forecast.by_app = names_apps(event.policy)
+        self._state.held = held_after(event.policy, self._state.device, ())
         self._chooser.forget_policy()
         self._planner.due = True
         self.reprice(now_ns)
@@ -99,6 +101,7 @@ class Conditions:
             state.energy, state.forecast.drain, event.device, now_ns, was_charging=state.device.charging
         )
         state.device, state.device_at_ns = event.device, now_ns
+        state.held = held_after(state.policy, event.device, state.held)
         note_memory(state, now_ns)
         self._chooser.forget()
         self._holdings.load_last_resorts(now_ns)

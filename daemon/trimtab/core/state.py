@@ -7,7 +7,7 @@ import msgspec
 from trimtab.domain.decision import Candidate, Decision
 from trimtab.domain.device import DeviceState
 from trimtab.domain.family import Family, Profile
-from trimtab.domain.policy import Goal, Policy, Settings
+from trimtab.domain.policy import Goal, Held, Policy, Settings
 from trimtab.domain.processor import Processor
 from trimtab.domain.record import Word
 from trimtab.domain.request import Prefer, Request
@@ -275,7 +275,8 @@ class State:
 
     ``sizes`` are resident bytes as measured, by residence; they replace the profile's figure. ``away`` are
     the runs, by request, on servers that take several at once; ``links`` are those of all servers.
-    ``notes`` are what the strategy remembers.
+    ``notes`` are what the strategy remembers; ``held`` are the ranges of the policy's conditions, of those with
+    hysteresis, that hold.
     """
 
     processors: dict[str, Processor] = field(default_factory=dict)
@@ -285,6 +286,7 @@ class State:
     policy_since_ns: int = 0
     device: DeviceState = field(default_factory=DeviceState)
     device_at_ns: int = 0
+    held: list[Held] = field(default_factory=list)
     memory_limit_bytes: int = 1 << 62
     memory: MemoryBudget = field(default_factory=MemoryBudget)
     sizes: dict[str, int] = field(default_factory=dict)

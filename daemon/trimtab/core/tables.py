@@ -11,6 +11,7 @@ from trimtab.core.residency import SETTLED_NS, used_bytes
 from trimtab.core.selection import Entry, Table
 from trimtab.core.state import Holding, Rest, State
 from trimtab.domain.decision import Why
+from trimtab.domain.device import local_moment_s
 from trimtab.domain.policy import BelowReserve, Goal, Policy, Settings, WhenImpossible
 from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
 from trimtab.domain.request import Prefer
@@ -25,7 +26,6 @@ STAY_S = SETTLED_NS / NS_PER_S
 MAX_AGE_NS = 5 * NS_PER_S
 """A table is built anew after so long even if nothing was reported: time-of-day rules and rests pass by."""
 BYTES_PER_MIB = 1 << 20
-DAY_S = 86_400
 
 _EVICTING, _LOADING = Holding.EVICTING, Holding.LOADING
 
@@ -34,11 +34,6 @@ _EVICTING, _LOADING = Holding.EVICTING, Holding.LOADING
 def confidence_z(confidence: float) -> float:
     """Return how many standard deviations of slack a deadline confidence (0..1) asks for."""
     return NormalDist().inv_cdf(min(max(confidence, 1e-9), 1.0 - 1e-9))
-
-
-def local_time_s(state: State, now_ns: int) -> int:
-    """Return seconds after local midnight, carried on from the last device reading."""
-    return int(state.device.local_time_s + (now_ns - state.device_at_ns) / NS_PER_S) % DAY_S
 
 
 def give_up_order(settings: Settings) -> tuple[Goal, ...]:
@@ -50,7 +45,8 @@ def rules_for(state: State, task: str, app: str, now_ns: int) -> tuple[int, ...]
     """Return the indices of the policy's rules that hold for an app's requests now."""
     if not state.policy.rules:
         return ()
-    return matching_rules(state.policy, state.device, local_time_s(state, now_ns), task, app)
+    moment_s = local_moment_s(state.device, (now_ns - state.device_at_ns) / NS_PER_S)
+    return matching_rules(state.policy, state.device, moment_s, task, app, state.held)
 
 
 def settings_for(state: State, task: str, app: str, now_ns: int) -> tuple[Settings, tuple[str, ...]]:

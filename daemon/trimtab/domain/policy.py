@@ -30,10 +30,24 @@ class BelowReserve(Word):
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """True when ``above < reading < below``; false when no sensor gives the reading."""
+    """True when ``above < reading < below``; false when no sensor gives the reading.
+
+    With hysteresis it goes on to hold, once it does, until the reading is above ``until_above``, or below
+    ``until_below``: ends further out than ``below`` and ``above``, which they stand in for.
+    """
 
     below: float | None = None
     above: float | None = None
+    until_above: float | None = None
+    until_below: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A range with hysteresis that the last reading lay in; ``reading`` is the condition's field."""
+
+    reading: str
+    limits: Range
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +59,30 @@ class DayTime:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """True on these days (0 is Monday; none given: on all) from ``start_s`` until ``end_s`` after local midnight.
+
+    Equal ends stand for the whole day. A span that wraps over midnight belongs to the day on which it begins.
+    """
+
+    days: tuple[int, ...] = ()
+    start_s: int = 0
+    end_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Named times: true while one of the spans runs."""
+
+    name: str
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Condition:
     """True when every part that is given holds; an empty condition always does.
 
-    ``apps`` and ``tasks`` are shell-style patterns of which one must match. ``any_of`` needs one true
+    One of the ``schedules`` must be running. ``apps`` and ``tasks`` are shell-style patterns of which one must match. ``any_of`` needs one true
     member, ``none_of`` needs all of its members false.
     """
 
@@ -62,6 +96,7 @@ class Condition:
     tasks: tuple[str, ...] = ()
     any_of: "tuple[Condition, ...]" = ()
     none_of: "tuple[Condition, ...]" = ()
+    schedules: tuple[Schedule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

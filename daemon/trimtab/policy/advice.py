@@ -7,6 +7,7 @@ from typing import Final
 
 from trimtab.domain.policy import Change, Condition, Filter, Policy
 from trimtab.domain.settings import allows, apply
+from trimtab.policy.build import APP_RULE
 from trimtab.policy.document import parse_document
 from trimtab.policy.errors import Path, Problem, spell
 from trimtab.policy.load import place
@@ -36,7 +37,11 @@ def check_against(
     found = [*_strategy(policy.strategy, inventory), *_defaults(policy, inventory)]
     for entry in policy.tasks:
         found += _task(policy, inventory, entry.task, entry.change)
-    for index, rule in enumerate(policy.rules):
+    apps = [rule for rule in policy.rules if rule.name.startswith(APP_RULE)]
+    for rule in apps:
+        where: Path = ("apps", rule.name.removeprefix(APP_RULE))
+        found += _change(policy, inventory, rule.then, where, list(inventory.variants))
+    for index, rule in enumerate(policy.rules[len(apps) :]):
         tasks = [task for task in inventory.variants if _concerns(rule.when, task)]
         found += _condition(rule.when, inventory, ("rules", index, "when"))
         found += _change(policy, inventory, rule.then, ("rules", index, "then"), tasks)

@@ -16,7 +16,9 @@ from trimtab.domain.policy import (
     Policy,
     Range,
     Rule,
+    Schedule,
     Settings,
+    Span,
     TaskSettings,
     WhenImpossible,
 )
@@ -27,10 +29,22 @@ from trimtab.policy.strategy import strategy_text
 
 Document = Mapping[str, Any]
 
+APP_RULE: Final = "app "
+"""Begins the names of the rules that the section ``apps`` stands for."""
+DAYS: Final[Mapping[str, tuple[int, ...]]] = {
+    **{name: (index,) for index, name in enumerate(("mon", "tue", "wed", "thu", "fri", "sat", "sun"))},
+    "weekdays": (0, 1, 2, 3, 4),
+    "weekend": (5, 6),
+}
+
 
 def build_policy(document: Document) -> Policy:
     """Return the policy a document describes; it must have passed the schema and the cross checks."""
     queue = document.get("queue", {})
+    schedules = {
+        name.strip(): Schedule(name.strip(), _spans(given))
+        for name, given in document.get("schedules", {}).items()
+    }
     policy = Policy(
         name=document["name"].strip(),
         description=document.get("description", "").strip(),
@@ -41,14 +55,22 @@ def build_policy(document: Document) -> Policy:
         ),
         battery=_battery(document.get("battery", {})),
         memory=_memory(document.get("memory", {})),
-        rules=tuple(_rule(rule) for rule in document.get("rules", ())),
+        rules=(
+            *(_app(app.strip(), change) for app, change in document.get("apps", {}).items()),
+            *(_rule(rule, schedules) for rule in document.get("rules", ())),
+        ),
     )
     return replace(policy, queue_limit=int(queue["limit"])) if queue else policy
 
 
-def _rule(rule: Document) -> Rule:
+def _app(pattern: str, change: Document) -> Rule:
+    """Return what holds for some apps: a rule that comes before those of the document."""
+    return Rule(APP_RULE + pattern, Condition(apps=(pattern,)), _change(change))
+
+
+def _rule(rule: Document, schedules: Mapping[str, Schedule]) -> Rule:
     """Return one rule."""
-    return Rule(rule["name"].strip(), _condition(rule["when"]), _change(rule["then"]))
+    return Rule(rule["name"].strip(), _condition(rule["when"], schedules), _change(rule["then"]))
 
 
 def _change(settings: Document) -> Change:
@@ -60,18 +82,35 @@ def _change(settings: Document) -> Change:
     return Change(**values)
 
 
-def _condition(condition: Document) -> Condition:
+def _condition(condition: Document, schedules: Mapping[str, Schedule]) -> Condition:
     """Return a condition and those inside it."""
     values: dict[str, Any] = {}
     for key, given in condition.items():
         name, convert = _CONDITIONS[key]
-        values[name] = convert(given)
+        if name in _INNER:
+            values[name] = tuple(_condition(part, schedules) for part in _listed(given))
+        elif name == "schedules":
+            values[name] = tuple(schedules[one.strip()] for one in _listed(given))
+        else:
+            values[name] = convert(given)
     return Condition(**values)
 
 
-def _conditions(given: Any) -> tuple[Condition, ...]:
-    """Return the conditions of a list, or of one that stands for a list."""
-    return tuple(_condition(part) for part in (given if isinstance(given, list) else [given]))
+def _listed(given: Any) -> list[Any]:
+    """Return a list, also where one thing stands for it."""
+    return given if isinstance(given, list) else [given]
+
+
+def _spans(given: Any) -> tuple[Span, ...]:
+    """Return when a schedule runs."""
+    return tuple(
+        Span(
+            days=tuple(sorted({day for name in _listed(one.get("days", [])) for day in DAYS[name]})),
+            start_s=day_time_s(one["from"]) if "from" in one else 0,
+            end_s=day_time_s(one["to"]) if "to" in one else 0,
+        )
+        for one in _listed(given)
+    )
 
 
 def _range(convert: Callable[[Any], float]) -> Callable[[Document], Range]:
@@ -91,7 +130,7 @@ def _filter(given: Document) -> Filter:
 
 def _patterns(given: Any) -> tuple[str, ...]:
     """Return the patterns of a list, or of one that stands for a list."""
-    return tuple(pattern.strip() for pattern in (given if isinstance(given, list) else [given]))
+    return tuple(pattern.strip() for pattern in _listed(given))
 
 
 def _battery(given: Document) -> BatteryGoal:
@@ -140,7 +179,9 @@ _CONDITIONS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "time": ("time", _span),
     "app": ("apps", _patterns),
     "task": ("tasks", _patterns),
-    "any": ("any_of", _conditions),
-    "not": ("none_of", _conditions),
+    "schedule": ("schedules", _listed),
+    "any": ("any_of", _listed),
+    "not": ("none_of", _listed),
 }
+_INNER: Final = ("any_of", "none_of")
 """For each key of a condition in a document: the domain's field and how to convert to its unit."""

@@ -7,9 +7,10 @@ from contextlib import suppress
 from typing import Any, Final
 
 from trimtab.policy import scalars
+from trimtab.policy.build import APP_RULE
 from trimtab.policy.errors import Path, shorten
 from trimtab.policy.strategy import strategy_findings
-from trimtab.policy.structure import Finding, describe
+from trimtab.policy.structure import Finding, describe, nearest
 
 MIN_LAST_FOR_NS: Final = 10**9
 MAX_LAST_FOR_NS: Final = 365 * 86_400 * 10**9
@@ -26,11 +27,25 @@ def cross_findings(data: object) -> list[Finding]:
     found += _settings(root.get("defaults"), ("defaults",))
     for task, settings in _mapping(root.get("tasks")).items():
         found += _settings(settings, ("tasks", task))
-    found += _rules(_sequence(root.get("rules")))
+    for app, settings in _mapping(root.get("apps")).items():
+        found += _patterns(app, ("apps", app))
+        found += _settings(settings, ("apps", app))
+    schedules = _mapping(root.get("schedules"))
+    for name, spans in schedules.items():
+        found += _spans(spans, ("schedules", name))
+    found += _rules(_sequence(root.get("rules")), list(schedules))
     return [(path, False, message) for path, message in found]
 
 
-def _rules(rules: Sequence[Any]) -> Iterator[_Found]:
+def _spans(value: object, path: Path) -> Iterator[_Found]:
+    """Yield what is wrong with a schedule's spans."""
+    places = [(path, value), *(((*path, index), span) for index, span in enumerate(_sequence(value)))]
+    for place, span in places:
+        if _is_moment(_mapping(span)):
+            yield place, "from and to are the same moment; leave both out to mean the whole day"
+
+
+def _rules(rules: Sequence[Any], schedules: list[str]) -> Iterator[_Found]:
     """Yield what is wrong in and between rules."""
     names: dict[str, int] = {}
     for index, rule in enumerate(map(_mapping, rules)):
@@ -38,27 +53,36 @@ def _rules(rules: Sequence[Any]) -> Iterator[_Found]:
         name = rule.get("name")
         if isinstance(name, str) and names.setdefault(name.strip(), index) != index:
             yield (*path, "name"), f"rules[{names[name.strip()]}] has this name already"
-        yield from _condition(rule.get("when"), (*path, "when"))
+        if isinstance(name, str) and name.strip().startswith(APP_RULE):
+            yield (*path, "name"), f"names that begin with {APP_RULE!r} stand for the section apps"
+        yield from _condition(rule.get("when"), (*path, "when"), schedules)
         yield from _settings(rule.get("then"), (*path, "then"))
 
 
-def _condition(value: object, path: Path) -> Iterator[_Found]:
+def _condition(value: object, path: Path, schedules: list[str]) -> Iterator[_Found]:
     """Yield what is wrong in a condition and those inside it."""
     condition = _mapping(value)
     for key, (read, least, most) in _READINGS.items():
         yield from _range(_mapping(condition.get(key)), (*path, key), read, least, most)
-    span = _mapping(condition.get("time"))
-    start, end = (_read(scalars.day_time_s, span.get(key)) for key in ("from", "to"))
-    if start is not None and start == end:
+    for name in _texts(condition.get("schedule")):
+        if name.strip() not in schedules:
+            yield (*path, "schedule"), f"there is no schedule {shorten(name)!r}{nearest(name, schedules)}"
+    if _is_moment(_mapping(condition.get("time"))):
         yield (*path, "time"), "from and to are the same moment, so this never holds"
     for key in ("app", "task"):
         yield from _patterns(condition.get(key), (*path, key))
     for key in ("any", "not"):
         inner = condition.get(key)
         for index, part in enumerate(_sequence(inner)):
-            yield from _condition(part, (*path, key, index))
+            yield from _condition(part, (*path, key, index), schedules)
         if isinstance(inner, Mapping):
-            yield from _condition(inner, (*path, key))
+            yield from _condition(inner, (*path, key), schedules)
+
+
+def _is_moment(span: Mapping[str, Any]) -> bool:
+    """Return whether a span ends when it begins."""
+    start, end = (_read(scalars.day_time_s, span.get(key)) for key in ("from", "to"))
+    return start is not None and start == end
 
 
 def _range(
@@ -76,6 +100,21 @@ def _range(
         yield (*path, "below"), f"no reading is below {describe(limits['below'])}, so this never holds"
     if above is not None and below is not None and above >= below:
         yield path, "above must be less than below: the reading has to lie between them"
+    until_above, until_below = (_read(read, limits.get(key)) for key in ("until_above", "until_below"))
+    if until_above is not None and below is not None and until_above <= below:
+        yield (*path, "until_above"), "until_above must be more than below"
+    if until_below is not None and above is not None and until_below >= above:
+        yield (*path, "until_below"), "until_below must be less than above"
+    if until_above is not None and most is not None and until_above >= most:
+        yield (
+            (*path, "until_above"),
+            f"no reading is above {describe(limits['until_above'])}, so this never ends",
+        )
+    if until_below is not None and least is not None and until_below <= least:
+        yield (
+            (*path, "until_below"),
+            f"no reading is below {describe(limits['until_below'])}, so this never ends",
+        )
 
 
 def _settings(value: object, path: Path) -> Iterator[_Found]:

@@ -4,15 +4,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from trimtab.domain.device import DeviceState
-from trimtab.domain.policy import Condition, DayTime, Policy, Range
+from trimtab.domain.device import DAY_S, WEEK_DAYS, DeviceState
+from trimtab.domain.policy import Condition, Policy, Range
 from trimtab.policy.words import clock, mib, percent
 
 LEVELS: Final = (1.0, 0.5, 0.2, 0.05)
 HALF: Final = 0.5
 CHARGING: Final = 0.8
 HOTTER_C: Final = 5.0
-DAY_S: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +58,17 @@ def _troubles(conditions: list[Condition], half: DeviceState) -> Iterator[tuple[
         load = (max(busy) + 1.0) / 2
         yield f"cores busy ({percent(load)})", replace(half, cpu_load_frac=load)
     for span in dict.fromkeys(c.time for c in conditions if c.time is not None):
-        middle = _middle_s(span)
+        middle = _middle_s(span.start_s, span.end_s)
         yield f"at {clock(middle)}", replace(half, local_time_s=middle)
+    for schedule in dict.fromkeys(one for c in conditions for one in c.schedules):
+        first = schedule.spans[0]
+        middle = _middle_s(first.start_s, first.end_s) if first.start_s != first.end_s else half.local_time_s
+        day = first.days[0] if first.days else half.weekday
+        wrapped = first.start_s > first.end_s and middle < first.end_s
+        yield (
+            f"during {schedule.name}",
+            replace(half, local_time_s=middle, weekday=None if day is None else (day + wrapped) % WEEK_DAYS),
+        )
 
 
 def _all(conditions: Iterable[Condition]) -> Iterator[Condition]:
@@ -75,5 +83,5 @@ def _ends(end: str, ranges: Iterable[Range | None]) -> list[float]:
     return [value for value in ends if value is not None]
 
 
-def _middle_s(span: DayTime) -> int:
-    return (span.start_s + (span.end_s - span.start_s) % DAY_S // 2) % DAY_S
+def _middle_s(start_s: int, end_s: int) -> int:
+    return (start_s + (end_s - start_s) % DAY_S // 2) % DAY_S

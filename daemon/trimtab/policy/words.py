@@ -15,13 +15,16 @@ from trimtab.domain.policy import (
     MoneyGoal,
     Policy,
     Range,
+    Schedule,
     Settings,
+    Span,
     WhenImpossible,
 )
 from trimtab.domain.quantities import NS_PER_MS, NS_PER_S, UJ_PER_MJ
 
 SAMPLE_MJ = 5.0
 """Prices are made tangible by what so much energy costs."""
+DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _GOALS: Final[Mapping[Goal, str]] = {
     Goal.ENERGY: "the energy limit",
     Goal.ACCURACY: "the accuracy floor",
@@ -181,16 +184,30 @@ def _conditions(condition: Condition) -> Iterator[str]:
 def _range(what: str, shown: Callable[[float], str]) -> Callable[[Range], str]:
     def told(limits: Range) -> str:
         if limits.above is None:
-            return f"{what} below {shown(limits.below or 0.0)}"
-        if limits.below is None:
-            return f"{what} above {shown(limits.above)}"
-        return f"{what} between {shown(limits.above)} and {shown(limits.below)}"
+            text = f"{what} below {shown(limits.below or 0.0)}"
+        elif limits.below is None:
+            text = f"{what} above {shown(limits.above)}"
+        else:
+            text = f"{what} between {shown(limits.above)} and {shown(limits.below)}"
+        ends = [f"above {shown(limits.until_above)}"] if limits.until_above is not None else []
+        ends += [f"below {shown(limits.until_below)}"] if limits.until_below is not None else []
+        return f"{text} (and then until it is {_either(tuple(ends))})" if ends else text
 
     return told
 
 
 def _span(span: DayTime) -> str:
     return f"from {clock(span.start_s)} until {clock(span.end_s)}"
+
+
+def _schedule(schedule: Schedule) -> str:
+    return f"{schedule.name} ({'; '.join(_days(span) for span in schedule.spans)})"
+
+
+def _days(span: Span) -> str:
+    days = ", ".join(DAYS[day] for day in span.days)
+    hours = f"{clock(span.start_s)} to {clock(span.end_s)}" if span.start_s != span.end_s else ""
+    return " ".join(part for part in (days, hours) if part) or "always"
 
 
 def _either(names: tuple[str, ...]) -> str:
@@ -204,6 +221,7 @@ _CONDITIONS: Final[Mapping[str, Callable[[Any], str]]] = {
     "cpu_load_frac": _range("CPU load", percent),
     "charging": lambda charging: "charging" if charging else "not charging",
     "time": _span,
+    "schedules": lambda schedules: f"during {_either(tuple(map(_schedule, schedules)))}",
     "apps": lambda apps: f"app {_either(apps)}",
     "tasks": lambda tasks: f"task {_either(tasks)}",
     "any_of": lambda parts: " or ".join(f"({condition_words(part)})" for part in parts),

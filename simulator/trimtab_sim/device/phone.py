@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from trimtab.domain.device import DeviceState
+from trimtab.domain.device import DeviceState, with_clock
 from trimtab.domain.quantities import NS_PER_S, UJ_PER_MJ
 from trimtab_sim.battery import DAY_S, STEP_FRAC
 from trimtab_sim.device.background import (
@@ -36,7 +36,7 @@ NODES: Final = ("soc", "battery", "skin")
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What surrounds a phone: level and time of day at the start, temperature, what it does, other apps.
+    """What surrounds a phone: level, day and time of day at the start, temperature, what it does, other apps.
 
     ``background`` and ``pressure`` are a phone awake with Wi-Fi, and seeded apps, if not given. ``ambient_c``
     is the profile's if not given. ``settled``: the phone has lain in its background long enough to be as warm
@@ -45,6 +45,7 @@ class Conditions:
 
     level_frac: float = 1.0
     local_time_s: int = 0
+    weekday: int | None = None
     ambient_c: float | None = None
     background: Background | None = None
     pressure: Pressure | None = None
@@ -125,7 +126,7 @@ class SimulatedPhone:
         plain, _ = self._background.at(self._seen_ns - self._start_ns)
         available = self._pressure.available_bytes(now_ns, self._resident_bytes())
         hottest_mc = max(self._heat.temperatures_c) * 1000 if self._heat.temperatures_c else 0.0
-        return DeviceState(
+        told = DeviceState(
             battery_frac=self._steady() if self.cell is not None else None,
             battery_capacity_j=self.cell.capacity_j if self.cell is not None else None,
             charging=self.cell is not None and plain.plugged,
@@ -133,9 +134,9 @@ class SimulatedPhone:
             memory_total_bytes=round(self._profile.memory.total_mib * MIB),
             cpu_load_frac=plain.load_frac,
             temperature_mc=round(hottest_mc / TEMPERATURE_STEP_MC) * TEMPERATURE_STEP_MC,
-            local_time_s=(self._conditions.local_time_s + passed_s) % DAY_S,
             sources=_SOURCES if self.cell is not None else _SOURCES[3:],
         )
+        return with_clock(told, self._conditions.local_time_s, self._conditions.weekday, passed_s)
 
     def slowdown(self, processor: str, now_ns: int) -> float:
         """Return how many times slower than profiled a processor is; raise ``KeyError`` for an unknown one.

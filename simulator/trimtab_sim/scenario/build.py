@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 from trimtab.domain.policy import BelowReserve, Filter
 from trimtab.domain.quantities import NS_PER_MS, UJ_PER_MJ
 from trimtab.domain.request import Prefer, Request
+from trimtab.policy.build import DAYS
 from trimtab.policy.scalars import day_time_s, duration_ns, fraction
 from trimtab_sim.scenario.model import (
     BackgroundTrace,
@@ -45,6 +46,7 @@ def build_scenario(document: Document) -> Scenario:
         seed=int(data.get("seed", 0)),
         duration_ns=None if duration is None else duration_ns(duration),
         start_s=day_time_s(data.get("start", "00:00")),
+        weekday=DAYS[data.get("day", "mon")][0],
         device=_device(data.get("device", "none")),
         families=tuple(_family(one) for one in _listed(data["family"])),
         processors=tuple(_processor(one) for one in data.get("processors", ())),

@@ -92,6 +92,7 @@ def phone_condition(
     conditions = Conditions(
         level_frac=_level_frac(sized, battery),
         local_time_s=scenario.start_s,
+        weekday=scenario.weekday,
         ambient_c=None if choice is None else choice.ambient_c,
         background=_background(sized, states, battery.background_mw),
         pressure=_pressure(states, start_ns),

@@ -152,6 +152,7 @@ class Scenario:
     seed: int
     duration_ns: int | None
     start_s: int
+    weekday: int
     device: DeviceChoice | None
     families: tuple[FamilyChoice, ...]
     processors: tuple[ProcessorChoice, ...]

@@ -67,7 +67,9 @@ class Prepared:
         slowdown = contention(scenario.contention, names, seed, start_ns)
         reached = reachable(self.traces, start_ns)
         if self.device is None:
-            surroundings = RecordedSurroundings(self.traces, scenario.start_s, start_ns, resident_bytes)
+            surroundings = RecordedSurroundings(
+                self.traces, scenario.start_s, start_ns, resident_bytes, scenario.weekday
+            )
             device = plain_device(scenario.battery, surroundings, start_ns)
             return Condition(device, slowdown, reachable=reached)
         condition = phone_condition(

@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.domain.device import DeviceState
+from trimtab.domain.device import DeviceState, with_clock
 from trimtab.domain.quantities import NS_PER_S
-from trimtab_sim.battery import DAY_S, Battery, Device, Plugged, Surroundings
+from trimtab_sim.battery import Battery, Device, Plugged, Surroundings
 from trimtab_sim.runtime import Contention
 from trimtab_sim.scenario.model import BackgroundTrace, BatterySpec
 from trimtab_sim.traces import Series
@@ -118,10 +118,12 @@ class RecordedSurroundings(Surroundings):
         start_s: int,
         start_ns: int,
         resident_bytes: Callable[[], int] = lambda: 0,
+        weekday: int | None = None,
     ) -> None:
-        """Begin at ``start_s`` after midnight, which is ``start_ns`` on the driver's clock."""
+        """Begin at ``start_s`` after midnight of that day, which is ``start_ns`` on the driver's clock."""
         super().__init__()
         self._start_s, self._start_ns, self._resident_bytes = start_s, start_ns, resident_bytes
+        self._weekday = weekday
         self._by_column: Mapping[str, Recorded] = {
             column: trace for trace in traces for column in trace.columns if column in TOLD
         }
@@ -133,15 +135,15 @@ class RecordedSurroundings(Surroundings):
         memory_bytes = self._whole("memory_available_bytes", passed_ns)
         if memory_bytes is not None:
             memory_bytes = max(0, memory_bytes - self._resident_bytes())
-        return DeviceState(
+        told = DeviceState(
             charging=bool(self._value("charging", passed_ns) or 0),
             memory_available_bytes=memory_bytes,
             memory_total_bytes=self._whole("memory_total_bytes", passed_ns),
             cpu_load_frac=self._value("cpu_load_frac", passed_ns),
             temperature_mc=self._whole("temperature_mc", passed_ns),
-            local_time_s=(self._start_s + passed_ns // NS_PER_S) % DAY_S,
             sources=self._sources,
         )
+        return with_clock(told, self._start_s, self._weekday, passed_ns // NS_PER_S)
 
     def _value(self, column: str, passed_ns: int) -> float | None:
         trace = self._by_column.get(column)

@@ -305,7 +305,7 @@ class Status(_message.Message):
     def __init__(self, version: _Optional[str] = ..., session: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., ready: _Optional[bool] = ..., draining: _Optional[bool] = ..., device: _Optional[_Union[DeviceReading, _Mapping]] = ..., energy_meter: _Optional[str] = ..., policy: _Optional[str] = ..., policy_reload_error: _Optional[str] = ..., active_rules: _Optional[_Iterable[str]] = ..., energy_price_per_j: _Optional[float] = ..., memory_limit_bytes: _Optional[int] = ..., memory_used_bytes: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., in_flight: _Optional[int] = ..., processors: _Optional[_Iterable[_Union[ProcessorStatus, _Mapping]]] = ..., resident: _Optional[_Iterable[_Union[Residency, _Mapping]]] = ..., outcomes: _Optional[_Mapping[str, int]] = ..., on_time: _Optional[int] = ..., energy_used_uj: _Optional[float] = ..., cost_usd: _Optional[float] = ...) -> None: ...
 
 class DeviceReading(_message.Message):
-    __slots__ = ("battery_frac", "battery_capacity_j", "charging", "memory_available_bytes", "memory_total_bytes", "cpu_load_frac", "temperature_mc", "local_time_s", "sources")
+    __slots__ = ("battery_frac", "battery_capacity_j", "charging", "memory_available_bytes", "memory_total_bytes", "cpu_load_frac", "temperature_mc", "local_time_s", "sources", "weekday")
     class SourcesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -322,6 +322,7 @@ class DeviceReading(_message.Message):
     TEMPERATURE_MC_FIELD_NUMBER: _ClassVar[int]
     LOCAL_TIME_S_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
+    WEEKDAY_FIELD_NUMBER: _ClassVar[int]
     battery_frac: float
     battery_capacity_j: float
     charging: bool
@@ -331,7 +332,8 @@ class DeviceReading(_message.Message):
     temperature_mc: int
     local_time_s: int
     sources: _containers.ScalarMap[str, str]
-    def __init__(self, battery_frac: _Optional[float] = ..., battery_capacity_j: _Optional[float] = ..., charging: _Optional[bool] = ..., memory_available_bytes: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., cpu_load_frac: _Optional[float] = ..., temperature_mc: _Optional[int] = ..., local_time_s: _Optional[int] = ..., sources: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    weekday: int
+    def __init__(self, battery_frac: _Optional[float] = ..., battery_capacity_j: _Optional[float] = ..., charging: _Optional[bool] = ..., memory_available_bytes: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., cpu_load_frac: _Optional[float] = ..., temperature_mc: _Optional[int] = ..., local_time_s: _Optional[int] = ..., sources: _Optional[_Mapping[str, str]] = ..., weekday: _Optional[int] = ...) -> None: ...
 
 class Processor(_message.Message):
     __slots__ = ("name", "kind", "cores", "threads", "runtime", "provider", "pool", "network_ns", "usd_per_request", "usd_per_ms", "concurrent")
