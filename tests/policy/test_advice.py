@@ -44,6 +44,18 @@ def test_names_that_exist_nowhere_are_placed() -> None:
     ]  # fmt: skip
 
 
+def test_apps_and_the_rules_after_them_are_placed() -> None:
+    text = (
+        "apps: {cam: {variants: {deny: [nope]}}, 'x.*': {weight: 2}}\n"
+        "rules: [{name: r, when: {task: zzz}, then: {weight: 2}}]\n"
+    )
+    assert warnings(text) == [
+        "p.yaml:3:32: apps.cam.variants.deny[0]: 'nope' matches no variant; "
+        "known here: big, fp32, int8-a, int8-b, small",
+        "p.yaml:4:32: rules[0].when.task[0]: 'zzz' matches no task; known here: digits, faces",
+    ]  # fmt: skip
+
+
 def test_filters_that_leave_nothing_are_named() -> None:
     text = (
         "defaults: {variants: {deny: [fp32]}}\n"
