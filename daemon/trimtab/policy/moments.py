@@ -16,7 +16,10 @@ HOTTER_C: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A condition of the device, in words and as its sensors tell it; ``before`` are the readings that led to it."""
+    """A condition of the device, in words and as its sensors tell it.
+
+    ``before`` are the readings that led to it, which tell the charge and not its energy: no time passes between.
+    """
 
     title: str
     device: DeviceState
@@ -29,8 +32,9 @@ def moments_of(policy: Policy, calm: DeviceState) -> tuple[Moment, ...]:
     ``calm`` tells everything else: capacity, time of day, temperature.
     """
     discharge = [replace(calm, battery_frac=level) for level in LEVELS]
+    falling = [replace(device, battery_capacity_j=None) for device in discharge]
     found = [
-        Moment(f"battery at {percent(level)}", device, tuple(discharge[:index]))
+        Moment(f"battery at {percent(level)}", device, tuple(falling[:index]))
         for index, (level, device) in enumerate(zip(LEVELS, discharge, strict=True))
     ]
     half = replace(calm, battery_frac=HALF)
