@@ -174,9 +174,46 @@ def two_budget_bound(kinds: Iterable[Kind], energy_budget_uj: float, cost_budget
     ends of an interval that holds it, which ends after finitely many; each of its values is a limit.
     Raises ``ValueError`` for no request, shapes that do not fit, negative or unknown figures.
     """
-    if not (energy_budget_uj >= 0.0 and cost_budget >= 0.0):
-        raise ValueError(f"budgets are not negative: {energy_budget_uj} uJ, {cost_budget}")
-    program = _Program(list(kinds), energy_budget_uj, cost_budget)
+    several = TwoBudgetBound()
+    for kind in kinds:
+        if not len(kind.energy_uj) == len(kind.accuracy_frac) == len(kind.cost) or kind.count < 0:
+            raise ValueError(
+                f"a kind needs one accuracy, energy and cost per offer, and a count >= 0: {kind}"
+            )
+        several.add([kind.accuracy_frac], [kind.energy_uj], [kind.cost], [kind.count])
+    return several.limit(energy_budget_uj, cost_budget)
+
+
+class TwoBudgetBound:
+    """Takes requests in as they come; unlike ``HorizonBound`` it has to keep them all, some 200 bytes each."""
+
+    def __init__(self) -> None:
+        """Start with no request."""
+        self._parts: list[tuple[Array, Array, Array, Array]] = []
+
+    def add(
+        self, accuracy_frac: ArrayLike, energy_uj: ArrayLike, cost: ArrayLike, count: ArrayLike | None = None
+    ) -> None:
+        """Take in requests: one per row of offers, each ``count`` times.
+
+        An infinite energy, or an accuracy of 0, takes an offer out. Raises ``ValueError`` for shapes that do not
+        fit, negative or unknown figures.
+        """
+        accuracy, energy = _rows(accuracy_frac, energy_uj)
+        costs = np.atleast_2d(np.asarray(cost, float))
+        if costs.shape != energy.shape or not (costs >= 0.0).all():
+            raise ValueError("a cost is negative, unknown or missing")
+        self._parts.append((accuracy, energy, costs, _counts(count, len(energy))))
+
+    def limit(self, energy_budget_uj: float, cost_budget: float) -> TwoBudgets:
+        """Return the limit within both budgets; raise ``ValueError`` as ``two_budget_bound`` does."""
+        if not (energy_budget_uj >= 0.0 and cost_budget >= 0.0):
+            raise ValueError(f"budgets are not negative: {energy_budget_uj} uJ, {cost_budget}")
+        return _cheapest_price(_Program(self._parts, energy_budget_uj, cost_budget))
+
+
+def _cheapest_price(program: "_Program") -> TwoBudgets:
+    """Return the lowest of the limits that the prices of cost give."""
     low = program.at(0.0)
     if low.slope >= 0.0:
         return TwoBudgets(low.value / program.requests, 0.0)
@@ -206,17 +243,17 @@ class _Point(NamedTuple):
 class _Program:
     """The two-budget program with its cost budget priced out."""
 
-    def __init__(self, kinds: list[Kind], energy_budget_uj: float, cost_budget: float) -> None:
-        widest = max((len(kind.energy_uj) for kind in kinds), default=0)
-        padded = [_padded(kind, widest) for kind in kinds]
-        self.counts = np.array([kind.count for kind in kinds], float)
+    def __init__(
+        self, parts: list[tuple[Array, Array, Array, Array]], energy_budget_uj: float, cost_budget: float
+    ) -> None:
+        self.counts = np.concatenate([counts for *_, counts in parts] or [np.empty(0)])
         self.requests = int(self.counts.sum())
         if self.requests <= 0:
             raise ValueError("no request was taken in: there is no mean accuracy")
-        self.accuracy, self.energy = _rows([one[0] for one in padded], [one[1] for one in padded])
-        self.cost = np.array([one[2] for one in padded])
-        if not (self.cost >= 0.0).all():
-            raise ValueError("a cost is negative or unknown")
+        widest = max(energy.shape[1] for _, energy, _, _ in parts)
+        self.accuracy = np.vstack([_widened(part[0], widest, 0.0) for part in parts])
+        self.energy = np.vstack([_widened(part[1], widest, inf) for part in parts])
+        self.cost = np.vstack([_widened(part[2], widest, 0.0) for part in parts])
         self.energy_budget_uj, self.cost_budget = energy_budget_uj, cost_budget
         costly = self.cost > 0.0
         ratio = self.accuracy[costly] / self.cost[costly]
@@ -236,16 +273,9 @@ class _Program:
         return _Point(price, value + price * self.cost_budget, self.cost_budget - cost)
 
 
-def _padded(kind: Kind, width: int) -> tuple[list[float], list[float], list[float]]:
-    offers = len(kind.energy_uj)
-    if not offers == len(kind.accuracy_frac) == len(kind.cost) or kind.count < 0:
-        raise ValueError(f"a kind needs one accuracy, energy and cost per offer, and a count >= 0: {kind}")
-    missing = width - offers
-    return (
-        [*kind.accuracy_frac, *[0.0] * missing],
-        [*kind.energy_uj, *[inf] * missing],
-        [*kind.cost, *[0.0] * missing],
-    )
+def _widened(rows: Array, width: int, filling: float) -> Array:
+    """Return rows with as many offers as the widest has."""
+    return np.pad(rows, ((0, 0), (0, width - rows.shape[1])), constant_values=filling)
 
 
 def _rows(accuracy_frac: ArrayLike, energy_uj: ArrayLike) -> tuple[Array, Array]:

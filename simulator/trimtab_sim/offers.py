@@ -10,7 +10,7 @@ which is what ``ModelledRuntime`` draws. Energy is that of each stage times the 
 latency is that of all stages up to ``k``, so an offer is in time only if its slowest sample is.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,8 @@ Array = NDArray[np.float64]
 class Offers:
     """A task's offers, one entry each, as profiled: a slow-down of 1 and a batch of 1.
 
-    ``processor`` is the position in the processors they were built for.
+    ``processor`` is the position in the processors they were built for. A server charges ``usd`` for each request
+    and ``usd_of_time``, which grows with its slow-down.
     """
 
     candidates: tuple[Candidate, ...]
@@ -37,6 +38,8 @@ class Offers:
     accuracy_frac: Array
     latency_ns: Array
     energy_uj: Array
+    usd: Array
+    usd_of_time: Array
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -51,10 +54,12 @@ class Offers:
             self.accuracy_frac[keep],
             self.latency_ns[keep],
             self.energy_uj[keep],
+            self.usd[keep],
+            self.usd_of_time[keep],
         )
 
     def undominated(self) -> "Offers":
-        """Return the offers that no other one on the same processor beats in accuracy, latency and energy.
+        """Return the offers that no other one on the same processor beats in accuracy, latency, energy and charge.
 
         A slow-down of the processor keeps that order, so whatever it is, the best offer is among them.
         """
@@ -64,6 +69,7 @@ class Offers:
             beats &= self.accuracy_frac >= self.accuracy_frac[place]
             beats &= self.latency_ns <= self.latency_ns[place]
             beats &= self.energy_uj <= self.energy_uj[place]
+            beats &= (self.usd <= self.usd[place]) & (self.usd_of_time <= self.usd_of_time[place])
             beats[place] = False
             keep[place] = not beats.any()
         return self.chosen(keep)
@@ -75,6 +81,7 @@ def offers_of(
     """Return the offers of one task's families; raise ``ValueError`` as ``build_candidates`` does."""
     candidates = [one for family in families for one in build_candidates(family, profiles, processors)]
     places = {processor.name: place for place, processor in enumerate(processors)}
+    charges = {processor.name: processor.charge_usd for processor in processors}
     cuts = [(candidate, cut) for candidate in candidates for cut in range(len(candidate.latency_ns))]
     return Offers(
         tuple(candidate for candidate, _ in cuts),
@@ -83,6 +90,11 @@ def offers_of(
         np.array([cut_accuracy(candidate, cut) for candidate, cut in cuts], float),
         np.array([candidate.latency_ns[cut] for candidate, cut in cuts], float),
         np.array([_cut_energy(candidate, cut) for candidate, cut in cuts], float),
+        np.array([charges[candidate.processor](0.0) for candidate, _ in cuts], float),
+        np.array(
+            [_of_time(charges[candidate.processor], candidate.latency_ns[cut]) for candidate, cut in cuts],
+            float,
+        ),
     )
 
 
@@ -90,6 +102,11 @@ def cut_accuracy(candidate: Candidate, cut: int) -> float:
     """Return the expected accuracy (0..1) when nobody runs beyond exit ``cut``."""
     left = min(1.0, sum(candidate.share_frac[: cut + 1]))
     return left * candidate.accuracy_frac[-1] + (1.0 - left) * candidate.accuracy_frac[cut]
+
+
+def _of_time(charge_usd: Callable[[float], float], latency_ns: int) -> float:
+    """Return the part of a charge that is for the server's time."""
+    return charge_usd(latency_ns) - charge_usd(0.0)
 
 
 def _cut_energy(candidate: Candidate, cut: int) -> float:

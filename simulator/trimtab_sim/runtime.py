@@ -163,11 +163,7 @@ class ModelledRuntime:
         if ((luck >> 12) & BITS_26) / (1 << 26) < left_frac[stage]:
             confidence = threshold + (1.0 - threshold) * draw
         energy_uj = profile.stage_energy_uj[stage] * factor
-        cost_usd = (
-            run.processor.charge_usd(profile.stage_latency_ns[stage]) * factor
-            if run.processor.is_remote
-            else 0.0
-        )
+        cost_usd = _charge_usd(run.processor, profile.stage_latency_ns[stage], factor)
         return Running(run_ns if run_ns > 1 else 1, energy_uj, confidence, cost_usd=cost_usd)
 
     def judge(self, arrival: Arrival, decision: Decision | None, result: Result) -> bool | None:
@@ -187,6 +183,13 @@ class ModelledRuntime:
             return self._profiles[task, variant, processor]
         except KeyError:
             raise RuntimeFailure(f"no profile of {task}/{variant} on {processor}") from None
+
+
+def _charge_usd(processor: Processor, latency_ns: int, factor: float) -> float:
+    """Return what a server charges when its own time is ``factor`` times what the profile says."""
+    if not processor.is_remote:
+        return 0.0
+    return processor.charge_usd(processor.network_ns + max(0, latency_ns - processor.network_ns) * factor)
 
 
 def difficulty(seed: int, sample: int) -> float:

@@ -19,7 +19,7 @@ from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
 from trimtab_sim.arrivals import Arrival
 from trimtab_sim.driver import DriverSettings, SimulatedDriver
 from trimtab_sim.report import RunReport, Served, Watcher
-from trimtab_sim.results.meters import MeasuringRuntime, MeteredDevice, TimedScheduler
+from trimtab_sim.results.meters import MeasuringRuntime, MeteredDevice, MoneyMeter, TimedScheduler
 from trimtab_sim.results.summary import Row, Summary
 from trimtab_sim.results.trial import Observer, RunResult, Trial, WallClock
 from trimtab_sim.scenario.prepare import Prepared
@@ -32,7 +32,7 @@ NEWS_STEPS: Final = 200
 """Progress is told each time so many requests have come or such a part of the time has passed."""
 DISTANCE: Final = (
     "lp_bound_accuracy", "oracle_accuracy", "oracle_energy_j", "late_avoidable_frac", "lp_bound_share", "oracle_share",
-    "lp_budget_j",
+    "lp_budget_j", "lp_budget_usd",
 )  # fmt: skip
 """Figures that come from the oracle and the linear program."""
 
@@ -112,6 +112,7 @@ class _Run:
         self._runtime = MeasuringRuntime(world.families, world.profiles, trial.seed, condition)
         self._scheduler = TimedScheduler()
         self._summary = Summary(world.families)
+        self._money = MoneyMeter(trial.policy.money)
         self._yardstick: Yardstick | None = None
         if bounds:
             expected = self._summary.expected
@@ -120,7 +121,7 @@ class _Run:
             )
         yardsticks = [] if self._yardstick is None else [self._yardstick]
         off_by = self._meter.is_off if prepared.off_when_empty else _never
-        self._fan = _Fan((self._summary, *yardsticks, *observers), off_by)
+        self._fan = _Fan((self._summary, self._money, *yardsticks, *observers), off_by)
         self._driver = SimulatedDriver(
             world,
             trial.policy,
@@ -186,6 +187,7 @@ class _Run:
     def _figures(self, report: RunReport) -> Row:
         figures = self._summary.rows(report)
         figures["overdraft_j"] = self._meter.overdraft_uj / UJ_PER_J
+        figures["overdraft_usd"] = self._money.overdraft_usd
         figures["memory_peak_bytes"] = self._runtime.peak_bytes
         hot_ns = self._meter.shut_down_ns
         figures["shut_down_s"] = None if hot_ns is None else (hot_ns - START_NS) / NS_PER_S
@@ -196,7 +198,8 @@ class _Run:
         if self._yardstick is None or not self._came:
             return dict.fromkeys(DISTANCE)
         budget_uj = self._budget_uj(report)
-        found = self._yardstick.distance(budget_uj)
+        budget_usd = self._money.budget_usd(report.ended_ns)
+        found = self._yardstick.distance(budget_uj, budget_usd)
         return {
             "lp_bound_accuracy": found.lp_bound_accuracy,
             "oracle_accuracy": found.oracle_accuracy,
@@ -205,6 +208,7 @@ class _Run:
             "lp_bound_share": accuracy_mean / found.lp_bound_accuracy if found.lp_bound_accuracy else None,
             "oracle_share": accuracy_mean / found.oracle_accuracy if found.oracle_accuracy else None,
             "lp_budget_j": None if budget_uj == inf else budget_uj / UJ_PER_J,
+            "lp_budget_usd": None if budget_usd == inf else budget_usd,
         }
 
     def _budget_uj(self, report: RunReport) -> float:
@@ -241,7 +245,7 @@ class _Fan(Watcher):
     """Tells several watchers; what ends when the device is off is lost."""
 
     def __init__(
-        self, watchers: Sequence[Summary | Yardstick | Observer], is_off: Callable[[int], bool]
+        self, watchers: Sequence[Summary | MoneyMeter | Yardstick | Observer], is_off: Callable[[int], bool]
     ) -> None:
         self._watchers = watchers
         self.is_off = is_off

@@ -24,7 +24,7 @@ from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
 from trimtab.domain.request import Request
 from trimtab.domain.settings import held_after, matching_rules, settle
 from trimtab_sim.arrivals import Arrival
-from trimtab_sim.bound import HorizonBound
+from trimtab_sim.bound import HorizonBound, TwoBudgetBound
 from trimtab_sim.driver import World
 from trimtab_sim.late import Job, Lateness, Suspect, is_late
 from trimtab_sim.offers import Offers, offers_of
@@ -146,6 +146,7 @@ class _Row(NamedTuple):
     asked: _Asked
     accuracy_frac: float
     energy_uj: float
+    usd: float = 0.0
 
 
 class Yardstick(Watcher):
@@ -168,6 +169,7 @@ class Yardstick(Watcher):
         in time. All are only asked about the present.
         """
         self.bound, self.oracle = HorizonBound(), Oracle()
+        self._charged = None if policy.money is None else TwoBudgetBound()
         self._world, self._terms, self._expected, self._slowdown = world, _Terms(policy), expected, slowdown
         self._power_factor = power_factor
         self._reachable = reachable
@@ -270,8 +272,8 @@ class Yardstick(Watcher):
         factors = self._latest if flight is None else flight.factors
         self._take(request, _unanswered(request, asked, factors))
 
-    def distance(self, budget_uj: float = inf) -> Distance:
-        """Return how far the run stayed from the best possible within an energy budget in microjoules.
+    def distance(self, budget_uj: float = inf, budget_usd: float = inf) -> Distance:
+        """Return how far the run stayed from the best possible within an energy budget in microjoules, and of money.
 
         The budget is what runs and loads might have taken: what the battery held above the reserve less what
         the device drained by itself. A run that overdrew it may lie above the limit.
@@ -282,10 +284,13 @@ class Yardstick(Watcher):
         self._lateness.judge_all()
         curve, requests = self.bound.curve(), self.bound.requests
         accuracy = self._accuracy / requests
+        limit = curve.accuracy_at(budget_uj)
+        if self._charged is not None and budget_usd < inf:
+            limit = min(limit, self._charged.limit(budget_uj, budget_usd).accuracy_mean)
         return Distance(
             requests=requests,
             accuracy_mean=accuracy,
-            lp_bound_accuracy=curve.accuracy_at(budget_uj),
+            lp_bound_accuracy=limit,
             lp_bound_energy_j=curve.energy_for(accuracy) / UJ_PER_J,
             energy_price_per_j=curve.price_per_j(budget_uj),
             oracle_accuracy=self.oracle.oracle_accuracy,
@@ -322,7 +327,7 @@ class Yardstick(Watcher):
             return _Row(factors, times, asked, 0.0, inf)
         accuracy = self._expected(one) or 0.0
         self._accuracy += accuracy
-        return _Row(factors, times, asked, accuracy, one.result.energy_uj)
+        return _Row(factors, times, asked, accuracy, one.result.energy_uj, one.result.cost_usd)
 
     def _take(self, request: Request, row: _Row) -> None:
         kind = (request.task, request.variant)
@@ -349,7 +354,13 @@ class Yardstick(Watcher):
             floor_frac=[row.asked.floor_frac for row in rows],
             cap_uj=[row.asked.cap_uj for row in rows],
         )
-        self.bound.add(chunk.accuracy_frac, np.where(chunk.in_time, chunk.energy_uj, inf))
+        in_time_uj = np.where(chunk.in_time, chunk.energy_uj, inf)
+        self.bound.add(chunk.accuracy_frac, in_time_uj)
+        if self._charged is not None:
+            slower = np.where(np.isfinite(time), time, 0.0)
+            usd = offers.usd + offers.usd_of_time * slower
+            got_usd = np.array([[row.usd] for row in rows])
+            self._charged.add(chunk.accuracy_frac, in_time_uj, np.hstack([usd, got_usd]))
         self.oracle.add(chunk)
         rows.clear()
 

@@ -13,6 +13,7 @@ from trimtab.domain.policy import (
     Filter,
     Goal,
     MemoryGoal,
+    MoneyGoal,
     Policy,
     Range,
     Rule,
@@ -20,6 +21,7 @@ from trimtab.domain.policy import (
     TaskSettings,
     WhenImpossible,
 )
+from trimtab.domain.quantities import NS_PER_S
 from trimtab.policy import PolicyError, load_policy, load_policy_file, resolve_name, shipped_policies_folder
 
 FULL = """
@@ -187,4 +189,30 @@ def test_names_are_shipped_policies_first_then_files(tmp_path: Path) -> None:
 def test_an_unknown_name_is_explained(name: str, message: str) -> None:
     with pytest.raises(PolicyError) as caught:
         resolve_name(name)
+    assert message in str(caught.value)
+
+
+def test_money_for_servers_arrives_in_dollars() -> None:
+    text = "version: 1\nname: x\ndefaults: {allow_remote: yes, money_price_per_usd: 20}\nmoney: "
+    policy = load_policy(text + "{budget: 0.05 USD, last_until: 06:30}\n")
+    assert policy.money == MoneyGoal(0.05, last_until_s=6 * 3600 + 1800)
+    assert (policy.defaults.allow_remote, policy.defaults.money_price_per_usd) == (True, 20.0)
+    assert load_policy(text + "{budget: 2, last_for: 30d}\n").money == MoneyGoal(
+        2.0, last_for_ns=30 * 86_400 * NS_PER_S
+    )
+    assert load_policy("version: 1\nname: x\n").defaults.allow_remote is False
+
+
+@pytest.mark.parametrize(
+    ("goal", "message"),
+    [
+        ("{last_for: 1h}", "4:1: money: budget is missing"),
+        ("{budget: 5ct}", "money.budget: expected an amount such as 0.05 USD"),
+        ("{budget: 1, last_for: 1h, last_until: 22:00}", "money: last_until and last_for exclude each other"),
+        ("{budget: 1, last_for: 1ms}", "money.last_for: expected a duration from 1 s to 365 d"),
+    ],
+)
+def test_money_that_cannot_be_meant(goal: str, message: str) -> None:
+    with pytest.raises(PolicyError, match="money") as caught:
+        load_policy(f"version: 1\nname: x\n\nmoney: {goal}\n", "p.yaml")
     assert message in str(caught.value)

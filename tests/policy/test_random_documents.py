@@ -54,6 +54,10 @@ SPECIAL: dict[str, Values] = {
             {"reserve": "5 %", "last_until": "1:00", "below_reserve": "reject"},
         ]
     ),
+    "money": st.sampled_from([0, 0.5, "0.05 USD", "12USD"]),
+    "money_goal": st.sampled_from(
+        [{"budget": 1}, {"budget": "0.05 USD", "last_for": "8h"}, {"budget": 0.5, "last_until": "0:00"}]
+    ),
 }  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def prepared() -> Prepared:
 
 
 def compared(prepared: Prepared, folder: Path, names: Sequence[str], most: int = 10) -> PolicyDiff:
-    a, b = (named_policy(str(folder / f"{name}.yaml"), prepared.scenario.battery) for name in names)
+    a, b = (named_policy(str(folder / f"{name}.yaml"), prepared.scenario) for name in names)
     return policy_diff(prepared, (a, b), labels=(a.name, b.name), most=most)
 
 
@@ -61,7 +61,7 @@ class Kept(Observer):
 
 def ran(prepared: Prepared, path: Path) -> tuple[RunResult, dict[str, Served]]:
     kept = Kept()
-    policy = named_policy(str(path), prepared.scenario.battery)
+    policy = named_policy(str(path), prepared.scenario)
     (result,) = simulate(prepared, [Trial(policy, 3)], lambda _trial: (kept,), bounds=False)
     return result, kept.ends_of
 

@@ -179,7 +179,7 @@ def test_the_best_is_what_a_run_of_the_tuned_file_comes_to(prepared: Prepared, t
     assert found.best.aim >= 0.99 * max(one.aim for one in found.attempts if one.feasible)
     file = tmp_path / "tuned.yaml"
     file.write_text(tuned_text(read_base(BASE, "mine.yaml"), found.best.values, ["a story"]))
-    policy = named_policy(str(file), prepared.scenario.battery)
+    policy = named_policy(str(file), prepared.scenario)
     (again,) = simulate(prepared, [Trial(policy, 5)], bounds=False)
     assert again.figures["accuracy_mean"] == found.best.aim
     assert {**again.figures, "a": 0} == {**found.best.rows[0], "a": 0}

@@ -23,7 +23,7 @@ SHOWN_VARIANTS = 4
 def diff(a: str, b: str, trace: Path, changes: int, as_json: bool) -> None:
     """Run the policies A and B (files or shipped names) on the same requests and tell what changes for whom.
 
-    Both are run with the battery goal of SCENARIO, if it has one (docs/tuning.md).
+    Both are run with the battery and money goals of SCENARIO, if it has any (docs/tuning.md).
     """
     from trimtab_sim.policy_diff import policy_diff
     from trimtab_sim.scenario import named_policy, prepare_file
@@ -31,8 +31,7 @@ def diff(a: str, b: str, trace: Path, changes: int, as_json: bool) -> None:
     prepared = prepare_file(trace)
     for note in prepared.notes:
         click.echo(f"warning: {note}", err=True)
-    battery = prepared.scenario.battery
-    both = (named_policy(a, battery), named_policy(b, battery))
+    both = (named_policy(a, prepared.scenario), named_policy(b, prepared.scenario))
     labels = (both[0].name, both[1].name) if both[0].name != both[1].name else (f"A: {a}", f"B: {b}")
     found = policy_diff(prepared, both, labels=labels, most=changes)
     if as_json:

@@ -123,7 +123,7 @@ def _trials(
     for name in strategies:
         for fault in strategy_faults(name, inventory):
             raise click.BadParameter(fault, param_hint="--strategy")
-    chosen = [named_policy(name, scenario.battery) for name in policies] or list(prepared.policies)
+    chosen = [named_policy(name, scenario) for name in policies] or list(prepared.policies)
     names = [policy.name for policy in chosen]
     if len(set(names)) < len(names):
         fail(f"policies need different names to be told apart; here: {', '.join(names)}")

@@ -185,6 +185,9 @@ class Admission:
         if passing == [Why.RESERVE]:
             self._end(live, Outcome.REJECTED, Cause.RESERVE, Cause.RESERVE.value, now_ns, told)
             return
+        if passing == [Why.MONEY]:
+            self._end(live, Outcome.REJECTED, Cause.MONEY, Cause.MONEY.value, now_ns, told)
+            return
         full = Why.QUEUE_FULL in passing and set(passing) <= {Why.QUEUE_FULL, Why.RESERVE}
         cause = Cause.OVERLOAD if full else Cause.GOALS
         fixed = counts.pop(Why.CHOSEN, 0)

@@ -1,10 +1,15 @@
 """Turn profiles into candidates: every variant on every processor under every exit rule."""
 
 from collections.abc import Iterable, Sequence
+from math import exp
 
 from trimtab.domain.decision import Candidate
 from trimtab.domain.family import ExitRule, Family, Profile
 from trimtab.domain.processor import Processor
+
+WORST_SIGMAS = 4.0
+LEAST_SPREAD = 0.05
+"""A charge is promised at so many standard deviations of ln(latency) above its median, of at least such a spread."""
 
 
 def build_candidates(
@@ -50,8 +55,18 @@ def _candidate(profile: Profile, processor: Processor, rule: ExitRule) -> Candid
         load_energy_uj=profile.load_energy_uj,
         resident_bytes=profile.resident_bytes,
         cost_usd=processor.charge_usd(latency[-1]) if processor.is_remote else 0.0,
+        worst_usd=_worst_usd(profile, processor, latency[-1]),
         remote=processor.is_remote,
     )
+
+
+def _worst_usd(profile: Profile, processor: Processor, latency_ns: float) -> float:
+    """Return what a server charges for a run that is slower than nearly all."""
+    if not processor.is_remote:
+        return 0.0
+    slower = exp(WORST_SIGMAS * max(profile.latency_spread, LEAST_SPREAD))
+    server_ns = max(0.0, latency_ns - processor.network_ns)
+    return processor.charge_usd(processor.network_ns + server_ns * slower)
 
 
 def _cumulative(values: Iterable[float]) -> tuple[float, ...]:

@@ -44,6 +44,8 @@ class Catalogue:
         self.last_resorts: dict[str, Home] = {}
         self.groups: dict[str, int] = {}
         self.servers: dict[str, int] = {}
+        self.charged = False
+        """Whether some candidate costs money."""
         self.renew()
 
     def renew(self) -> None:
@@ -69,6 +71,7 @@ class Catalogue:
         self.last_resorts = dict(
             [self._home_of(task, profile) for task, profile in found if profile is not None]
         )
+        self.charged = any(one.cost_usd > 0.0 for some in self.candidates.values() for one in some)
 
     def candidates_of(self, family: Family, profiles: tuple[Profile, ...]) -> tuple[Candidate, ...]:
         """Return a family's candidates on this device; raise ``ValueError`` where figures do not match."""

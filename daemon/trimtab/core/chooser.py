@@ -8,6 +8,7 @@ from trimtab.core.catalogue import Catalogue
 from trimtab.core.explain import grounds, verdicts
 from trimtab.core.links import lanes_with_places
 from trimtab.core.markets import Markets
+from trimtab.core.money import spare_usd
 from trimtab.core.prices import spare_uj
 from trimtab.core.queueing import lanes_of, rooms_of
 from trimtab.core.residency import kept_bytes
@@ -171,6 +172,7 @@ class Chooser:
             batch,
             ln_batch,
             left_uj,
+            spare_usd(state) if catalogue.charged else inf,
         )
 
     def decision(self, live: Live, table: Table, at: Situation, choice: Choice) -> Decision:
@@ -205,6 +207,7 @@ class Chooser:
             "" if rival is None else rival.name,
             why,
             candidate.cost_usd * at.batch,
+            table.money_price_per_usd if candidate.cost_usd else 0.0,
         )
 
     def count_reasons(self, table: Table, at: Situation) -> Counter[Why]:

@@ -7,6 +7,7 @@ from trimtab.core.holdings import Holdings
 from trimtab.core.lifecycle import IllegalEventError
 from trimtab.core.links import note_link
 from trimtab.core.memory_budget import note_memory
+from trimtab.core.money import open_account, renew_account
 from trimtab.core.planning import Planner
 from trimtab.core.prices import note_reading, tilted_price
 from trimtab.core.state import Estimate, Link, State
@@ -87,6 +88,8 @@ class Conditions:
             raise IllegalEventError(event, str(error)) from error
         if event.policy.strategy != self._state.policy.strategy:
             self._state.notes.clear()
+        if event.policy.money != self._state.policy.money:
+            open_account(self._state.money, now_ns)
         self._state.policy, self._state.policy_since_ns = event.policy, now_ns
         self._state.forecast.by_app = names_apps(event.policy)
         self._state.held = held_after(event.policy, self._state.device, ())
@@ -129,6 +132,7 @@ class Conditions:
 
     def reprice(self, now_ns: int) -> None:
         """Solve for the energy price, and plan memory if it is time; tables are dropped only when a price moved."""
+        renew_account(self._state, now_ns)
         energy = self._state.energy
         pass_time(self._state, now_ns)
         price = tilted_price(energy, self._chooser.markets.clearing(now_ns))

@@ -6,7 +6,7 @@ from math import isfinite, sqrt
 from trimtab.core.estimator import slowdown, variance_at
 from trimtab.core.selection import Choice, Entry, Judged, Situation, Table, judge
 from trimtab.core.state import State
-from trimtab.core.tables import memory_price_in
+from trimtab.core.tables import memory_price_in, money_price_in
 from trimtab.domain.decision import Verdict, Why
 from trimtab.domain.grounds import Grounds, Outlook, Part, Price
 from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
@@ -39,6 +39,9 @@ def _prices(state: State, table: Table) -> Iterator[Price]:
     told = source if factor == 1.0 else f"{source} x {factor:g}"
     yield Price("energy", table.energy_price_per_j, "J", told)
     yield Price("memory", memory_price_in(state, settings), "MiB", "policy x share in use")
+    if state.links:
+        budget = state.money.price_per_usd > settings.money_price_per_usd
+        yield Price("money", money_price_in(state, settings), "$", "budget" if budget else "policy")
     yield Price("latency", settings.latency_price_per_s, "s", "policy")
 
 
@@ -84,6 +87,9 @@ def _parts(entry: Entry, judged: Judged, table: Table, at: Situation) -> Iterato
         "latency": -table.settings.latency_price_per_s * entry.latency_ns / NS_PER_S,
         "load": -entry.load_cost,
     }
+    if entry.candidate.cost_usd:
+        price = table.money_price_per_usd
+        parts["money"] = -price * entry.candidate.cost_usd
     left = judged.value - sum(parts.values())
     if abs(left) > ROUNDING:
         parts[UNEXPLAINED] = left
@@ -102,6 +108,8 @@ def _detail(
         return f"{max(0.0, at.spare_uj) / UJ_PER_J:.3g} J left above the reserve"
     if why is Why.NO_MEMORY and entry.crowds and not entry.detail:
         return "what would leave for it is worth more"
+    if why is Why.MONEY:
+        return f"may cost ${entry.worst_usd * at.batch:.3g} of the ${max(0.0, at.spare_usd):.3g} left"
     if why is Why.DEADLINE:
         return f"{judged.on_time_prob:.2%} < {table.settings.deadline_confidence:.2%} sure"
     if why is Why.VALUE and (choice is None or judged.value > choice.judged.value):

@@ -6,6 +6,7 @@ from math import ceil
 from trimtab.core.catalogue import Catalogue, Home
 from trimtab.core.commands import Command, Evict, Load
 from trimtab.core.memory_budget import settle_memory
+from trimtab.core.money import NUSD_PER_USD
 from trimtab.core.prices import spare_uj
 from trimtab.core.residency import (
     Room,
@@ -70,6 +71,9 @@ class Holdings:
         live.residence = entry.residence
         live.committed_uj = committed_uj = ceil(entry.worst_uj * live.request.batch + entry.load_uj)
         self._state.energy.committed_uj += committed_uj
+        if entry.worst_usd:
+            live.committed_nusd = ceil(entry.worst_usd * live.request.batch * NUSD_PER_USD)
+            self._state.money.committed_nusd += live.committed_nusd
         return True
 
     def release(self, live: Live, now_ns: int) -> None:
@@ -78,6 +82,9 @@ class Holdings:
         residence.users -= 1
         residence.last_used_ns = now_ns
         self._state.energy.committed_uj -= live.committed_uj
+        if live.committed_nusd:
+            self._state.money.committed_nusd -= live.committed_nusd
+            live.committed_nusd = 0
         live.residence, live.committed_uj = "", 0
         self.loose = True
         if self._short:

@@ -66,6 +66,8 @@ def _residences(state: State) -> None:
 def _energy(state: State) -> None:
     committed_uj = sum(live.committed_uj for live in state.live.values())
     assert committed_uj == state.energy.committed_uj, "energy set aside and requests in flight differ"
+    committed_nusd = sum(live.committed_nusd for live in state.live.values())
+    assert committed_nusd == state.money.committed_nusd, "money set aside and requests in flight differ"
 
 
 def _notes(state: State) -> None:

@@ -12,6 +12,7 @@ from trimtab.core.estimator import observe, observe_energy
 from trimtab.core.holdings import Holdings
 from trimtab.core.lifecycle import IllegalEventError, move
 from trimtab.core.links import note_link
+from trimtab.core.money import note_spending
 from trimtab.core.state import Holding, Live, Occupation, Phase, State, residence_key
 from trimtab.domain.decision import Candidate, Cause, Outcome
 from trimtab.domain.policy import Goal
@@ -122,6 +123,8 @@ class Runs:
         state.overhead_ns += OVERHEAD_GAIN * (around_ns - state.overhead_ns)
         state.energy.own_uj += event.energy_uj
         state.energy.total_uj += event.energy_uj
+        if event.cost_usd:
+            note_spending(state.money, event.cost_usd)
 
     def on_run_failed(self, event: ev.RunFailed, now_ns: int) -> None:
         """Answer a request that cannot be processed, or let its variant rest and find another."""

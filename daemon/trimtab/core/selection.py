@@ -58,7 +58,7 @@ class Entry:
 
     __slots__ = ("blocked", "bound", "bytes_cost", "candidate", "cost", "crowds", "detail", "energy_uj", "ideal", "lane", "latency_ns", "ln_first",
                  "ln_latency", "load_cost", "load_ns", "load_uj", "name", "noise", "ready_ns", "residence",
-                 "resident", "resident_bytes", "spared", "top_accuracy", "worst_uj")  # fmt: skip
+                 "resident", "resident_bytes", "spared", "top_accuracy", "worst_uj", "worst_usd")  # fmt: skip
 
     def __init__(self, candidate: Candidate, lane: int, residence: str) -> None:
         """Start from a candidate with no load, no cost and no block."""
@@ -69,6 +69,7 @@ class Entry:
         self.latency_ns = candidate.expected_latency_ns
         self.energy_uj = candidate.expected_energy_uj
         self.worst_uj = max(candidate.energy_uj)
+        self.worst_usd = candidate.worst_usd
         self.ln_latency = tuple([log(max(1, x)) for x in candidate.latency_ns])
         self.ln_first = self.ln_latency[0]
         self.noise = candidate.latency_spread**2
@@ -111,7 +112,7 @@ class Table:
     """
 
     __slots__ = ("_all", "_cold", "_entries", "_open", "_spared", "_top", "cold", "energy_price_per_j",
-                 "most_accurate", "prefer", "ranked", "rules", "settings", "spare_cheapest", "stale_at_ns",
+                 "money_price_per_usd", "most_accurate", "prefer", "ranked", "rules", "settings", "spare_cheapest", "stale_at_ns",
                  "weight")  # fmt: skip
 
     def __init__(
@@ -132,6 +133,7 @@ class Table:
         self.settings = settings
         self.rules = rules
         self.energy_price_per_j = energy_price_per_j
+        self.money_price_per_usd = 0.0
         self.weight = weight
         self.prefer = prefer
         self.stale_at_ns = 1 << 62
@@ -204,7 +206,7 @@ class Situation(Record, frozen=True):
     ``lanes``, ``estimates`` and ``ln_room`` are one per processor: its waits, its slow-down, and ln of the time
     left once it is free, less that slow-down: a loaded candidate whose ln(latency) is above it is more likely
     late than not. ``spare_uj`` is the energy that
-    may be used before the battery's reserve is touched.
+    may be used before the battery's reserve is touched, ``spare_usd`` the money.
     """
 
     now_ns: int
@@ -221,6 +223,7 @@ class Situation(Record, frozen=True):
     batch: int = 1
     ln_batch: float = 0.0
     spare_uj: float = inf
+    spare_usd: float = inf
 
 
 class Judged(Record, frozen=True):
@@ -355,6 +358,8 @@ def first_broken(entry: Entry, at: Situation) -> Why:
         return Why.NO_MEMORY
     if entry.worst_uj * at.batch + entry.load_uj > at.spare_uj and not entry.spared:
         return Why.RESERVE
+    if entry.worst_usd and entry.worst_usd * at.batch > at.spare_usd:
+        return Why.MONEY
     if at.lanes[entry.lane].full:
         return Why.QUEUE_FULL
     if entry.top_accuracy < at.floor_frac:

@@ -49,7 +49,8 @@ class Residence:
 class Live(msgspec.Struct):
     """A request in flight. ``rank`` is its place in the queue: (class, deadline, seq).
 
-    ``committed_uj`` is the most energy its candidate may still use: it counts against the reserve.
+    ``committed_uj`` is the most energy its candidate may still use: it counts against the reserve, as
+    ``committed_nusd`` (billionths of a dollar) does against the budget of money.
     """
 
     request: Request
@@ -77,6 +78,7 @@ class Live(msgspec.Struct):
     energy_uj: float = 0.0
     committed_uj: int = 0
     cost_usd: float = 0.0
+    committed_nusd: int = 0
 
 
 class Occupation(msgspec.Struct):
@@ -270,6 +272,23 @@ class Energy:
 
 
 @dataclass(slots=True)
+class Money:
+    """What servers charged under the present budget, what requests in flight may still cost, and its price.
+
+    ``committed_nusd`` is in billionths of a dollar, so that it sums exactly. ``ends_ns`` is when a daily budget
+    is given back, 0 while that is not known; ``total_usd`` is that of the session.
+    """
+
+    spent_usd: float = 0.0
+    committed_nusd: int = 0
+    total_usd: float = 0.0
+    since_ns: int = 0
+    ends_ns: int = 0
+    price_per_usd: float = 0.0
+    price_credit: float = 0.0
+
+
+@dataclass(slots=True)
 class State:
     """The scheduler's whole memory. Dictionaries keep insertion order, which events determine.
 
@@ -305,6 +324,7 @@ class State:
     kinds: list[Kind] = field(default_factory=list)
     plan: Plan = field(default_factory=Plan)
     energy: Energy = field(default_factory=Energy)
+    money: Money = field(default_factory=Money)
     overhead_ns: float = 200_000.0
     arrivals: int = 0
     timer_ns: int | None = None

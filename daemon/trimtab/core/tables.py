@@ -70,6 +70,11 @@ def energy_price_at(horizon_price_per_j: float, settings: Settings) -> float:
     return max(settings.energy_price_per_j, horizon_price_per_j) * settings.energy_price_factor
 
 
+def money_price_in(state: State, settings: Settings) -> float:
+    """Return the price of a dollar under these settings: the higher of policy's and budget's."""
+    return max(settings.money_price_per_usd, state.money.price_per_usd)
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """Settings as they bear on one task's candidates: those, and what they deny (by candidate name)."""
@@ -113,7 +118,15 @@ class TaskTable(Table):
         self.give_up = give_up_order(settings)
         self._denied = terms.denied
         self._own = [
-            (e, e.residence, e.energy_uj, e.worst_uj, weight * e.top_accuracy, price_per_ns * e.latency_ns)
+            (
+                e,
+                e.residence,
+                e.energy_uj,
+                e.worst_uj,
+                weight * e.top_accuracy,
+                price_per_ns * e.latency_ns,
+                e.candidate.cost_usd,
+            )
             for e in self._all
         ]
         self._worst_uj = max([e.worst_uj for e in blanks], default=0.0)
@@ -157,15 +170,19 @@ class TaskTable(Table):
         if not self.spare_cheapest:
             self.ration_price_per_j = state.energy.price_per_j * self.settings.energy_price_factor
         price_per_uj, biases, plan = price / UJ_PER_J, state.energy_biases, state.plan
+        price_per_usd = self.money_price_per_usd = money_price_in(state, self.settings)
         most = usual = told_factor(energy_factor(None, state.energy_ratio))
-        for entry, residence, energy_uj, worst_uj, worth, time_cost in self._own:
+        for entry, residence, energy_uj, worst_uj, worth, time_cost, usd in self._own:
             bias = biases.get(residence)
             factor = usual if bias is None else told_factor(exp(bias.mean))
             if factor > most:
                 most = factor
             entry.energy_uj = energy_uj = energy_uj * factor
             entry.worst_uj = worst_uj * factor
-            entry.cost = cost = price_per_uj * energy_uj + entry.bytes_cost + time_cost
+            cost = price_per_uj * energy_uj + entry.bytes_cost + time_cost
+            if usd:
+                cost += price_per_usd * usd
+            entry.cost = cost
             entry.ideal = entry.bound = ideal = worth - cost
             entry.crowds = False
             if not entry.resident:

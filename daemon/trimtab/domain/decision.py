@@ -49,7 +49,8 @@ class Candidate:
 
     Latencies and energies are cumulative per exit: entry ``e`` is the cost of reaching exit ``e``.
     ``expected_*`` weigh them by the share of samples that leave at each exit. ``cost_usd`` is what a server
-    charges for reaching the last one; ``remote`` says that the request leaves the device.
+    charges for reaching the last one, ``worst_usd`` what it may charge at most; ``remote`` says that the request
+    leaves the device.
     """
 
     variant: str
@@ -67,6 +68,7 @@ class Candidate:
     load_energy_uj: float
     resident_bytes: int
     cost_usd: float = 0.0
+    worst_usd: float = 0.0
     remote: bool = False
 
     @property

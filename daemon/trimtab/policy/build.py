@@ -13,6 +13,7 @@ from trimtab.domain.policy import (
     Filter,
     Goal,
     MemoryGoal,
+    MoneyGoal,
     Policy,
     Range,
     Rule,
@@ -24,7 +25,7 @@ from trimtab.domain.policy import (
 )
 from trimtab.domain.quantities import NS_PER_MS, UJ_PER_MJ
 from trimtab.domain.settings import apply
-from trimtab.policy.scalars import day_time_s, duration_ns, fraction, size_bytes, yes_or_no
+from trimtab.policy.scalars import day_time_s, duration_ns, fraction, size_bytes, usd, yes_or_no
 from trimtab.policy.strategy import strategy_text
 
 Document = Mapping[str, Any]
@@ -55,6 +56,7 @@ def build_policy(document: Document) -> Policy:
         ),
         battery=_battery(document.get("battery", {})),
         memory=_memory(document.get("memory", {})),
+        money=money_goal(document["money"]) if "money" in document else None,
         rules=(
             *(_app(app.strip(), change) for app, change in document.get("apps", {}).items()),
             *(_rule(rule, schedules) for rule in document.get("rules", ())),
@@ -148,6 +150,15 @@ def _memory(given: Document) -> MemoryGoal:
     return MemoryGoal(
         limit_bytes=size_bytes(given["limit"]) if "limit" in given else None,
         keep_available_bytes=size_bytes(given.get("keep_available", 0)),
+    )
+
+
+def money_goal(given: Document) -> MoneyGoal:
+    """Return what servers may charge."""
+    return MoneyGoal(
+        budget_usd=usd(given["budget"]),
+        last_until_s=day_time_s(given["last_until"]) if "last_until" in given else None,
+        last_for_ns=duration_ns(given["last_for"]) if "last_for" in given else None,
     )
 
 

@@ -22,7 +22,7 @@ _Found = tuple[Path, str]
 def cross_findings(data: object) -> list[Finding]:
     """Return contradictions within a document, which need not be structurally sound."""
     root = _mapping(data)
-    found: list[_Found] = [*_battery(_mapping(root.get("battery")))]
+    found: list[_Found] = [*_horizon(root, "battery"), *_horizon(root, "money")]
     found += strategy_findings(root.get("strategy"))
     found += _settings(root.get("defaults"), ("defaults",))
     for task, settings in _mapping(root.get("tasks")).items():
@@ -130,11 +130,11 @@ def _settings(value: object, path: Path) -> Iterator[_Found]:
                 yield (*path, key), f"{shorten(text)!r} is both allowed and denied; deny would win"
 
 
-def _battery(battery: Mapping[str, Any]) -> Iterator[_Found]:
-    """Yield what is wrong with the battery's horizon."""
-    horizon = _read(scalars.duration_ns, battery.get("last_for"))
+def _horizon(root: Mapping[str, Any], goal: str) -> Iterator[_Found]:
+    """Yield what is wrong with the horizon of a budget, of energy or of money."""
+    horizon = _read(scalars.duration_ns, _mapping(root.get(goal)).get("last_for"))
     if horizon is not None and not MIN_LAST_FOR_NS <= horizon <= MAX_LAST_FOR_NS:
-        yield ("battery", "last_for"), "expected a duration from 1 s to 365 d"
+        yield (goal, "last_for"), "expected a duration from 1 s to 365 d"
 
 
 def _patterns(value: object, path: Path) -> Iterator[_Found]:

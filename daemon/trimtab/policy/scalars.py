@@ -41,6 +41,13 @@ def size_bytes(value: str | int | float) -> int:
     return sum(round(amount * _SIZES[unit]) for amount, unit in _amounts(value))
 
 
+def usd(value: str | int | float) -> float:
+    """Return US dollars from ``"0.05 USD"`` or a plain number of them."""
+    if isinstance(value, str):
+        return float(Decimal(value.strip().removesuffix("USD").strip()))
+    return float(value)
+
+
 def duration_ns(value: str) -> int:
     """Return nanoseconds from ``"8h"``, ``"1h 30min"`` or ``"500ms"``."""
     return sum(round(amount * _DURATIONS[unit]) for amount, unit in _amounts(value))

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from math import inf
 from typing import Any, Final
 
 from trimtab.core import events as ev
@@ -10,10 +11,14 @@ from trimtab.core.commands import Command
 from trimtab.core.scheduler import Scheduler
 from trimtab.domain.device import DeviceState
 from trimtab.domain.family import Family, Profile
+from trimtab.domain.policy import MoneyGoal
 from trimtab.domain.processor import Processor
-from trimtab.domain.quantities import UJ_PER_J
+from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
 from trimtab.ports import LinkFailure
 from trimtab.strategies import strategy_named
+from trimtab_sim.arrivals import Arrival
+from trimtab_sim.battery import DAY_S
+from trimtab_sim.report import Served, Watcher
 from trimtab_sim.runtime import Loading, ModelledRuntime, Run, Running
 from trimtab_sim.scenario.surroundings import Condition
 from trimtab_sim.totals import Histogram
@@ -86,6 +91,48 @@ class MeteredDevice:
         """Return whether the charge may be near the reserve; only then it is worth looking exactly."""
         told_frac = self.state.battery_frac or 0.0
         return (told_frac - self.reserve_frac - LOOK_FRAC) * capacity_uj < self._since_uj
+
+
+class MoneyMeter(Watcher):
+    """Counts what servers charged, for each day by itself where the budget is a day's."""
+
+    def __init__(self, goal: MoneyGoal | None) -> None:
+        """Meter against a goal; without one there is no overdraft."""
+        self._goal = goal
+        self._read_ns = self._local_s = 0
+        self._spent_usd: dict[int, float] = {}
+
+    def device(self, now_ns: int, state: DeviceState) -> None:
+        """Note the time of day."""
+        if not self._read_ns:
+            self._read_ns, self._local_s = now_ns, state.local_time_s
+
+    def served(self, one: Served) -> None:
+        """Count what a request cost."""
+        day = self._day(one.finished_ns)
+        self._spent_usd[day] = self._spent_usd.get(day, 0.0) + one.result.cost_usd
+
+    def lost(self, arrival: Arrival) -> None:
+        """Take a request that the device was off for: it costs nothing."""
+
+    def _day(self, now_ns: int) -> int:
+        if self._goal is None or self._goal.last_until_s is None:
+            return 0
+        passed_s = self._local_s - self._goal.last_until_s + (now_ns - self._read_ns) / NS_PER_S
+        return int(passed_s // DAY_S)
+
+    @property
+    def overdraft_usd(self) -> float:
+        """Return what was charged beyond the budget."""
+        if self._goal is None:
+            return 0.0
+        return sum(max(0.0, spent - self._goal.budget_usd) for spent in self._spent_usd.values())
+
+    def budget_usd(self, ended_ns: int) -> float:
+        """Return the budgets of all days until the end together; infinite without one."""
+        if self._goal is None:
+            return inf
+        return self._goal.budget_usd * (self._day(ended_ns) - self._day(self._read_ns) + 1)
 
 
 class MeasuringRuntime(ModelledRuntime):

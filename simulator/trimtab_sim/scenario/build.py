@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 from trimtab.domain.policy import BelowReserve, Filter
 from trimtab.domain.quantities import NS_PER_MS, UJ_PER_MJ
 from trimtab.domain.request import Prefer, Request
-from trimtab.policy.build import DAYS
+from trimtab.policy.build import DAYS, money_goal
 from trimtab.policy.scalars import day_time_s, duration_ns, fraction
 from trimtab_sim.scenario.model import (
     BackgroundTrace,
@@ -56,6 +56,7 @@ def build_scenario(document: Document) -> Scenario:
         contention=tuple(_slowdown(one) for one in data.get("contention", ())),
         policies=tuple(_listed(data.get("policy", "balanced"))),
         strategies=tuple(_listed(data.get("strategy", []))),
+        money=money_goal(data["money"]) if "money" in data else None,
     )
 
 
@@ -98,6 +99,9 @@ def _processor(given: Any) -> ProcessorChoice:
         latency_factor=float(given.get("latency_factor", 1.0)),
         energy_factor=float(given["energy_factor"]) if "energy_factor" in given else None,
         cores=tuple(given["cores"]) if "cores" in given else None,
+        usd_per_request=float(given["usd_per_request"]) if "usd_per_request" in given else None,
+        usd_per_ms=float(given["usd_per_ms"]) if "usd_per_ms" in given else None,
+        concurrent=given.get("concurrent"),
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from trimtab.adapters.energy import PowerModel
 from trimtab.adapters.family_store import MANIFEST, FamilyError, shipped_families
@@ -137,8 +138,16 @@ def _unknown(world: World, choices: Sequence[ProcessorChoice]) -> Iterator[tuple
             yield (*place, "like"), f"no processor is called {choice.like!r}{nearest(choice.like, known)}"
         if choice.like and choice.name in known:
             yield (*place, "name"), f"there is a processor {choice.name!r} already"
+        if choice.like and not _is_remote(world, choice.like):
+            for key in ("usd_per_request", "usd_per_ms", "concurrent"):
+                if getattr(choice, key) is not None:
+                    yield (*place, key), f"{key} is for servers, and {choice.like!r} is none"
         if not choice.like and not any(allows(_only(choice), name) for name in known):
             yield place, f"{choice.name!r} matches no processor{nearest(choice.name, known)}"
+
+
+def _is_remote(world: World, name: str) -> bool:
+    return any(processor.name == name and processor.is_remote for processor in world.processors)
 
 
 def _strangers(world: World, device: DeviceProfile | None) -> Iterator[tuple[Place, str]]:
@@ -191,6 +200,10 @@ def with_processors(
     return World(tuple(kept.values()), world.families, {task: tuple(some) for task, some in profiles.items()})
 
 
+_TOLD: Final = ("cores", "usd_per_request", "usd_per_ms", "concurrent")
+"""What a scenario may say about a processor that it makes."""
+
+
 def _only(choice: ProcessorChoice) -> Filter:
     return Filter((choice.name,))
 
@@ -199,7 +212,8 @@ def _made(choice: ProcessorChoice, like: Processor, device: DeviceProfile | None
     """Return the device's processor of that name, else one like the other; cores asked for come first."""
     own = [processor for processor in (device.processors if device else ()) if processor.name == choice.name]
     base = own[0] if own else replace(like, name=choice.name)
-    return base if choice.cores is None else replace(base, cores=choice.cores)
+    told = {key: getattr(choice, key) for key in _TOLD}
+    return replace(base, **{key: value for key, value in told.items() if value is not None})
 
 
 def _scaled(profile: Profile, choice: ProcessorChoice, power_mw: float | None) -> Profile:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from trimtab.domain.policy import BelowReserve, Filter
+from trimtab.domain.policy import BelowReserve, Filter, MoneyGoal
 from trimtab.domain.quantities import NS_PER_S
 from trimtab.domain.request import Request
 from trimtab.policy.document import Node
@@ -56,7 +56,8 @@ class ProcessorChoice:
     """A pattern of processors to keep; with ``like`` a new one, made from the one so called.
 
     ``cores`` left ``None`` are those of the device's processor of that name, else of ``like``; energy is then
-    that of the device's power profile, else that of ``like``.
+    that of the device's power profile, else that of ``like``. What a server charges, and how many requests it takes
+    at once, are those of ``like`` where ``None``.
     """
 
     name: str
@@ -64,6 +65,9 @@ class ProcessorChoice:
     latency_factor: float = 1.0
     energy_factor: float | None = None
     cores: tuple[int, ...] | None = None
+    usd_per_request: float | None = None
+    usd_per_ms: float | None = None
+    concurrent: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +166,7 @@ class Scenario:
     contention: tuple[Slowdown, ...]
     policies: tuple[str | Figures, ...]
     strategies: tuple[str, ...]
+    money: MoneyGoal | None = None
 
     @property
     def horizon_ns(self) -> int | None:

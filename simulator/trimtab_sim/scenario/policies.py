@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from trimtab.domain.policy import BatteryGoal, Policy
+from trimtab.domain.policy import BatteryGoal, MoneyGoal, Policy
 from trimtab.policy import Inventory, PolicyError, check_against, load_policy_file, shipped_policy_names
 from trimtab.policy.build import build_policy
 from trimtab.policy.checks import cross_findings
@@ -25,17 +25,19 @@ def scenario_policies(scenario: Scenario, problems: list[Problem]) -> tuple[Poli
         place: Place = ("policy", index) if listed else ("policy",)
         policy = _policy(one, document, place, problems)
         if policy is not None:
-            found.append(with_goal(policy, scenario.battery))
+            found.append(with_goal(policy, scenario.battery, scenario.money))
     return tuple(found)
 
 
-def named_policy(name: str, battery: BatterySpec | None) -> Policy:
-    """Return a policy by shipped name or path, with the scenario's battery goal; raise ``PolicyError``."""
-    return with_goal(load_policy_file(resolve_name(name)), battery)
+def named_policy(name: str, scenario: Scenario) -> Policy:
+    """Return a policy by shipped name or path, with the scenario's goals; raise ``PolicyError``."""
+    return with_goal(load_policy_file(resolve_name(name)), scenario.battery, scenario.money)
 
 
-def with_goal(policy: Policy, battery: BatterySpec | None) -> Policy:
-    """Return the policy with what the scenario says about reserve and horizon in place of its own."""
+def with_goal(policy: Policy, battery: BatterySpec | None, money: MoneyGoal | None = None) -> Policy:
+    """Return the policy with what the scenario says about reserve, horizon and money in place of its own."""
+    if money is not None:
+        policy = replace(policy, money=money)
     if battery is None:
         return policy
     goal = policy.battery

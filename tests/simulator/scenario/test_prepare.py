@@ -72,8 +72,10 @@ def test_the_scenarios_battery_goal_replaces_the_policys(make: Make) -> None:
     goal = make(text).policies[0].battery
     assert (goal.reserve_frac, goal.last_for_ns, goal.last_until_s) == (0.25, 3 * 3600 * NS_PER_S, None)
     assert goal.below_reserve is BelowReserve.REJECT
-    kept = make("battery: {energy_j: 9}\npolicy: battery-saver\n").policies[0].battery
-    assert kept == named_policy("battery-saver", None).battery
+    kept = make("battery: {energy_j: 9}\npolicy: battery-saver\n")
+    plain = make("policy: battery-saver\n")
+    assert kept.policies[0].battery == plain.policies[0].battery
+    assert named_policy("battery-saver", kept.scenario) == plain.policies[0]
 
 
 def test_processors_are_kept_and_made(make: Make) -> None:
