@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from math import log
+from math import inf, log
 
 from trimtab.core.catalogue import Catalogue
 from trimtab.core.explain import grounds, verdicts

@@ -10,7 +10,7 @@ from itertools import pairwise
 from math import exp, inf
 from typing import NamedTuple
 
-from trimtab.core.state import Demand, Energy, Flow, Money
+from trimtab.core.state import Demand, Energy, Flow
 from trimtab.domain.device import DeviceState
 from trimtab.domain.policy import BatteryGoal
 from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
