@@ -51,7 +51,7 @@ def test_goes_to_the_end_when_never_confident() -> None:
 def test_stops_when_the_next_stage_would_miss_the_deadline() -> None:
     world = World(policy())
     request_id = world.ask(variant="staged", latency_budget_ns=7 * MS)
-    assert stages(world, request_id, confidence=0.1, factor=1.7) == 1
+    assert stages(world, request_id, confidence=0.1, factor=1.5) == 1
     assert world.result(request_id).on_time
     assert world.result(request_id).given_up == ()
 

@@ -260,7 +260,7 @@ def test_is_decided_again_when_its_slack_shrank() -> None:
     assert world.decision(waiting).variant == "large"
     world.end_stage(running, factor=15.0)
     assert len(world.decided[waiting]) == 2
-    assert world.decision(waiting).variant == "staged"
+    assert world.decision(waiting).variant == "small"
     world.end_stage(waiting, confidence=1.0)
     assert world.outcome(waiting) is Outcome.DONE
 
@@ -269,9 +269,9 @@ def test_keeps_the_settings_it_was_admitted_under() -> None:
     world = World(replace(ONE_CORE, name="old"))
     running = world.ask(variant="small", latency_budget_ns=SECOND)
     waiting = world.ask(latency_budget_ns=20 * MS)
-    world.feed(ev.PolicyReplaced(policy(variants=Filter(deny=("staged",)))))
+    world.feed(ev.PolicyReplaced(policy(variants=Filter(deny=("small",)))))
     world.end_stage(running, factor=15.0)
-    assert world.decision(waiting).variant == "staged"
+    assert world.decision(waiting).variant == "small"
     assert world.decision(waiting).policy == "old"
 
 

@@ -78,6 +78,7 @@ def situation(
         "lanes": lanes,
         "estimates": (Estimate(mean, 0.0004, 0.0001),) * len(lanes),
         "ln_room": tuple(ln_room_of(time_ns - x.wait_ns, mean + log(batch)) for x in lanes),
+        "stretches": (1.0,) * len(lanes),
         "variant": "",
         "weight": 1.0,
         "give_up": ORDERS[0],

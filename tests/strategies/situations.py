@@ -93,6 +93,7 @@ class Asked:
             lanes,
             [Estimate(), Estimate()],
             [0.0, 0.0],
+            [1.0, 1.0],
             "",
             1.0,
             (),

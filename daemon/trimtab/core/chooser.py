@@ -166,6 +166,7 @@ class Chooser:
             lanes,
             estimates,
             rooms_of(estimates, lanes, time_ns, ln_batch),
+            table.stretches,
             request.variant,
             table.weight,
             table.give_up,

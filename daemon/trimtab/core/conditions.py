@@ -2,6 +2,8 @@
 
 from trimtab.core import events as ev
 from trimtab.core.chooser import Chooser
+from trimtab.core.coupling import tie_up
+from trimtab.core.estimator import ENERGY_VARIANCE, MIN_NOISE
 from trimtab.core.forecast import names_apps, pass_time
 from trimtab.core.holdings import Holdings
 from trimtab.core.lifecycle import IllegalEventError
@@ -10,6 +12,7 @@ from trimtab.core.memory_budget import note_memory
 from trimtab.core.money import open_account, renew_account
 from trimtab.core.planning import Planner
 from trimtab.core.prices import note_reading, tilted_price
+from trimtab.core.queueing import Sharing
 from trimtab.core.state import Estimate, Link, State
 from trimtab.domain.quantities import NS_PER_S
 from trimtab.domain.settings import held_after
@@ -44,6 +47,13 @@ class Conditions:
         state.estimates = {name: state.estimates.get(name, Estimate()) for name in names}
         remote = [p.name for p in event.processors if p.is_remote]
         state.links = {name: state.links.get(name, Link(since_ns=now_ns)) for name in remote}
+        energies = state.energy_estimates
+        state.energy_estimates = {
+            name: energies.get(name, Estimate(variance=ENERGY_VARIANCE)) for name in names
+        }
+        masks = Sharing(state.processors.values()).masks
+        tie_up(state.estimates, masks)
+        tie_up(state.energy_estimates, masks)
         self._catalogue_changed(now_ns)
 
     def on_family(self, event: ev.FamilyAdded, now_ns: int) -> None:
@@ -77,8 +87,20 @@ class Conditions:
         self._chooser.renew_catalogue()
         self._state.notes.clear()
         self._planner.due = True
+        self._expect_noise()
         self.reprice(now_ns)
         self._holdings.load_last_resorts(now_ns)
+
+    def _expect_noise(self) -> None:
+        """Until a processor ran, its runs are expected to vary as much as its profiles tell on average."""
+        squares: dict[str, list[float]] = {}
+        for candidates in self._chooser.candidates.values():
+            for one in candidates:
+                squares.setdefault(one.processor, []).append(one.latency_spread**2)
+        for name, found in squares.items():
+            for estimate in (self._state.estimates[name], self._state.energy_estimates[name]):
+                if estimate.observations == 0:
+                    estimate.noise = max(MIN_NOISE, sum(found) / len(found))
 
     def on_policy(self, event: ev.PolicyReplaced, now_ns: int) -> None:
         """Put a policy in force."""

@@ -1,12 +1,14 @@
 """Early-exit variants run stage by stage; between two stages this says whether to go on."""
 
-from math import log, sqrt
+from math import exp, log, sqrt
 
-from trimtab.core.estimator import energy_factor, variance_at
+from trimtab.core.estimator import UNKNOWN, energy_factor, own_noise, variance_at
 from trimtab.core.events import StageFinished
+from trimtab.core.learning import run_key
 from trimtab.core.selection import NEVER_Z, floor_exit
 from trimtab.core.state import Live, State
-from trimtab.core.tables import confidence_z, energy_price_in, give_up_order
+from trimtab.core.tables import confidence_z, energy_price_in, give_up_order, stretch_of
+from trimtab.core.tails import pooled
 from trimtab.domain.decision import Candidate
 from trimtab.domain.policy import Goal
 from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
@@ -67,6 +69,7 @@ def _worth_going_on(state: State, live: Live, candidate: Candidate, stage: int) 
     still_in = max(1e-9, 1.0 - sum(candidate.share_frac[: stage + 1]))
     price_per_uj = energy_price_in(state, settings) / UJ_PER_J
     price_per_uj *= energy_factor(state.energy_biases.get(live.residence), state.energy_ratio)
+    price_per_uj *= exp(state.energy_estimates[candidate.processor].mean)
     price_per_ns = settings.latency_price_per_s / NS_PER_S
     for later in range(stage + 1, len(candidate.latency_ns)):
         gain = (candidate.accuracy_frac[later] - candidate.accuracy_frac[stage]) / still_in
@@ -79,9 +82,14 @@ def _worth_going_on(state: State, live: Live, candidate: Candidate, stage: int) 
 
 def _in_time(state: State, live: Live, candidate: Candidate, latency_ns: int, now_ns: int) -> bool:
     slack_ns = live.deadline_ns - now_ns - int(state.overhead_ns)
-    z = NEVER_Z
+    z, min_z = NEVER_Z, confidence_z(live.settings.deadline_confidence)
     if slack_ns > 0:
         estimate = state.estimates[candidate.processor]
-        sigma = sqrt(variance_at(estimate, now_ns) + max(estimate.noise, candidate.latency_spread**2))
-        z = (log(slack_ns) - log(max(1, latency_ns * live.request.batch)) - estimate.mean) / sigma
-    return z >= confidence_z(live.settings.deadline_confidence)
+        pool = pooled([one.tail for one in state.estimates.values()])
+        bias = state.latency_biases.get(run_key(live.residence, candidate.processor), UNKNOWN)
+        stretch = stretch_of(estimate.tail, pool, live.settings.deadline_confidence, min_z)
+        own = own_noise(estimate, bias, candidate.latency_spread)
+        sigma = sqrt(variance_at(estimate, now_ns) + estimate.noise * stretch + own)
+        ln_ratio = log(slack_ns) - log(max(1, latency_ns * live.request.batch))
+        z = (ln_ratio - estimate.mean - bias.mean) / sigma
+    return z >= min_z

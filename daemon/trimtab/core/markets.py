@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from math import exp, nan
 
 from trimtab.core.catalogue import Catalogue
-from trimtab.core.estimator import energy_factor, told_factor
+from trimtab.core.estimator import energy_factor, energy_levels, told_factor
 from trimtab.core.forecast import expected, expected_drain_j, hours_ahead, local_s
 from trimtab.core.prices import (
     Clearing,
@@ -30,7 +30,8 @@ NO_ANSWER = (0.0, 0.0)
 
 Offering = tuple[tuple[tuple[float, float], ...], tuple[tuple[float, float], ...]]
 """A concave hull of (energy J, utility) and its segments."""
-_Key = tuple[str, tuple[int, ...], float, tuple[tuple[str, float], ...]]
+_Key = tuple[str, tuple[int, ...], float, tuple[tuple[str, float], ...], tuple[float, ...]]
+"""Task, rules, floor, factors of energy by residence, and levels of energy by processor."""
 
 _EVICTING = Holding.EVICTING
 
@@ -89,13 +90,13 @@ class Markets:
         Only variants in memory count: the price is of what there is, and what else would pay at that price is
         loaded by its own account.
         """
-        factors = self._factors(task)
-        key = (task, rules, floor_frac, factors)
+        factors, levels = self._factors(task), energy_levels(self._state.energy_estimates)
+        key = (task, rules, floor_frac, factors, levels)
         found = self._hulls.get(key)
         if found is None:
             if len(self._hulls) >= MAX_HULLS:
                 self._hulls.clear()
-            found = self._hulls[key] = self._offering(task, rules, floor_frac, dict(factors))
+            found = self._hulls[key] = self._offering(key)
         return found
 
     def _factors(self, task: str) -> tuple[tuple[str, float], ...]:
@@ -118,13 +119,13 @@ class Markets:
                 found.append((key, factor))
         return tuple(found)
 
-    def _offering(
-        self, task: str, rules: tuple[int, ...], floor_frac: float, factors: dict[str, float]
-    ) -> Offering:
+    def _offering(self, key: _Key) -> Offering:
+        task, rules, floor_frac, found, levels = key
+        factors = dict(found)
         terms = self._terms_under(task, rules)
         settings = terms.settings
         blanks = [e for e in self._catalogue.blanks[task] if e.residence in factors]
-        allowed = [(e, factors[e.residence]) for e in blanks if e.name not in terms.denied]
+        allowed = [(e, factors[e.residence] * levels[e.lane]) for e in blanks if e.name not in terms.denied]
         offers = _offers(
             allowed, settings.weight, floor_frac if floor_frac >= 0.0 else settings.min_accuracy_frac
         )

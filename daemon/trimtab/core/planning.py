@@ -172,6 +172,7 @@ class Planner:
             lanes,
             catalogue.estimates,
             rooms_of(catalogue.estimates, lanes, time_ns, 0.0),
+            table.stretches,
             kind.variant,
             table.weight,
             table.give_up,

@@ -8,8 +8,8 @@ from trimtab.core.admission import Admission
 from trimtab.core.chooser import Chooser
 from trimtab.core.commands import Command, RunStage
 from trimtab.core.early_exit import floor_of, goes_on, leaves_by_itself
-from trimtab.core.estimator import observe, observe_energy
 from trimtab.core.holdings import Holdings
+from trimtab.core.learning import learn_energy, learn_latency
 from trimtab.core.lifecycle import IllegalEventError, move
 from trimtab.core.links import note_link
 from trimtab.core.money import note_spending
@@ -111,9 +111,9 @@ class Runs:
         state = self._state
         if live.request.batch == 1:
             profile_ns, profile_uj = _stage_costs(candidate, event.stage)
-            biases, ratio = state.energy_biases, state.energy_ratio
-            observe_energy(biases, live.residence, ratio, profile_uj, event.energy_uj)
-            observe(state.estimates[candidate.processor], profile_ns, event.run_ns, now_ns)
+            news = learn_latency(state, live, candidate, (profile_ns, event.run_ns), now_ns)
+            if learn_energy(state, live, candidate, (profile_uj, event.energy_uj), now_ns) or news:
+                self._chooser.forget_prices()
             strategy = self._chooser.strategy
             if strategy.learns:
                 strategy.ran(live, profile_ns, event.run_ns, state)

@@ -53,10 +53,11 @@ class Entry:
     ``cost`` the utility it pays for energy, memory and latency, ``bytes_cost`` for memory alone,
     ``load_cost`` for a load; it ``crowds`` when what would have to leave for it is worth more than it could be;
     ``resident_bytes`` what it holds as far as is known; ``ideal`` its value when surely on time and already
-    loaded, ``bound`` the same less its load; ``spared`` whether it may serve even when that could overdraw the battery's reserve.
+    loaded, ``bound`` the same less its load; ``bias`` is what runs taught of its ln(latency) beyond the profile and
+    ``noise`` how unsure its own latency is beyond its processor's; ``spared`` whether it may serve even when that could overdraw the battery's reserve.
     """
 
-    __slots__ = ("blocked", "bound", "bytes_cost", "candidate", "cost", "crowds", "detail", "energy_uj", "ideal", "lane", "latency_ns", "ln_first",
+    __slots__ = ("bias", "blocked", "bound", "bytes_cost", "candidate", "cost", "crowds", "detail", "energy_uj", "ideal", "lane", "latency_ns", "ln_first",
                  "ln_latency", "load_cost", "load_ns", "load_uj", "name", "noise", "ready_ns", "residence",
                  "resident", "resident_bytes", "spared", "top_accuracy", "worst_uj", "worst_usd")  # fmt: skip
 
@@ -72,6 +73,7 @@ class Entry:
         self.worst_usd = candidate.worst_usd
         self.ln_latency = tuple([log(max(1, x)) for x in candidate.latency_ns])
         self.ln_first = self.ln_latency[0]
+        self.bias = 0.0
         self.noise = candidate.latency_spread**2
         self.top_accuracy = max(candidate.accuracy_frac)
         self.cost = 0.0
@@ -203,9 +205,10 @@ class Table:
 class Situation(Record, frozen=True):
     """One request at one moment. ``time_ns`` is what is left until the deadline, own overhead taken off.
 
-    ``lanes``, ``estimates`` and ``ln_room`` are one per processor: its waits, its slow-down, and ln of the time
-    left once it is free, less that slow-down: a loaded candidate whose ln(latency) is above it is more likely
-    late than not. ``spare_uj`` is the energy that
+    ``lanes``, ``estimates``, ``ln_room`` and ``stretches`` are one per processor: its waits, its slow-down, ln of
+    the time left once it is free, less that slow-down (a loaded candidate whose ln(latency) is above it is more
+    likely late than not), and by what its noise is multiplied so that the confidence asked for is what its runs
+    kept. ``spare_uj`` is the energy that
     may be used before the battery's reserve is touched, ``spare_usd`` the money.
     """
 
@@ -217,6 +220,7 @@ class Situation(Record, frozen=True):
     lanes: Sequence[Lane]
     estimates: Sequence[Estimate]
     ln_room: Sequence[float]
+    stretches: Sequence[float]
     variant: str
     weight: float
     give_up: tuple[Goal, ...]
@@ -267,12 +271,12 @@ def judge(entry: Entry, at: Situation, *, ignore_load: bool = False) -> Judged:
         load_ns, delay_ns, ln_room = _with_load(entry, at)
     accuracy, prob, floor_z = 0.0, 0.0, NEVER_Z
     if ln_room > NO_ROOM:
-        variance, noise, idle_ns = estimate.variance, estimate.noise, at.now_ns - estimate.updated_ns
+        variance, noise, idle_ns = estimate.variance, estimate.noise, at.now_ns - estimate.since_ns
         if idle_ns > 0:
             variance += DRIFT_PER_NS * idle_ns
         if variance > MAX_VARIANCE:
             variance = MAX_VARIANCE
-        sigma = sqrt(variance + (noise if noise > entry.noise else entry.noise))
+        sigma = sqrt(variance + noise * at.stretches[index] + entry.noise)
         latencies = entry.ln_latency
         if len(latencies) == 1:
             floor_z = (ln_room - latencies[0]) / sigma
@@ -302,8 +306,8 @@ def reason(entry: Entry, at: Situation) -> Why:
     if ln_room < latencies[last] and at.min_z >= 0.0:
         return _DEADLINE
     estimate = at.estimates[entry.lane]
-    noise = estimate.noise if estimate.noise > entry.noise else entry.noise
-    floor_z = (ln_room - latencies[last]) / sqrt(variance_at(estimate, at.now_ns) + noise)
+    variance = variance_at(estimate, at.now_ns) + estimate.noise * at.stretches[entry.lane] + entry.noise
+    floor_z = (ln_room - latencies[last]) / sqrt(variance)
     return _DEADLINE if floor_z < at.min_z else _CHOSEN
 
 

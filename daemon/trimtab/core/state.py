@@ -105,8 +105,37 @@ class Link:
 
 
 @dataclass(slots=True)
+class Tail:
+    """Residuals of late, in standard deviations: forgotten counts by bin (``core.tails``); ``weight`` is the last one's."""
+
+    counts: list[float] = field(default_factory=list)
+    total: float = 0.0
+    weight: float = 1.0
+
+
+@dataclass(slots=True)
+class Tie:
+    """How far what moves another processor moves this one: the regression ``product / square``.
+
+    ``error`` is the sum of squares of what it missed. All three forget.
+    """
+
+    product: float = 0.0
+    square: float = 1.0
+    error: float = 1.0
+
+
+@dataclass(slots=True)
 class Estimate:
-    """The log-domain slow-down filter of one processor: ln(latency / profile) ~ N(mean, variance + noise)."""
+    """A log-domain filter of one processor: ln(measured / profile) ~ N(mean, variance + noise), of latency or energy.
+
+    The variance grows from ``since_ns`` on; at ``vouched_ns`` this one told others last that nothing happened.
+    ``other`` is the mean of the regime before this one (none: nan is not JSON, so ``regimes`` counts them).
+    ``doubt`` is a residual that may have been a new regime or an accident, ``before`` the mean before it, and
+    ``change_odds`` the share of such that turned out to be new regimes. ``seen`` is the mean at the processor's
+    own last run, ``told`` and ``told_ns`` what the others know and since when, ``heard`` who told it of a move since
+    its own last run, ``heard_move`` how far that one moved, and ``heard_doubt`` the variance due to its own doubt.
+    """
 
     mean: float = 0.0
     variance: float = 0.04
@@ -114,14 +143,43 @@ class Estimate:
     streak: int = 0
     observations: int = 0
     updated_ns: int = 0
+    since_ns: int = 0
+    vouched_ns: int = 0
+    regimes: int = 0
+    other: float = 0.0
+    doubt: float = 0.0
+    before: float = 0.0
+    change_odds: float = 0.5
+    seen: float = 0.0
+    told: float = 0.0
+    told_ns: int = 0
+    heard: str = ""
+    heard_move: float = 0.0
+    heard_doubt: float = 0.0
+    ties: dict[str, Tie] = field(default_factory=dict)
+    tail: Tail = field(default_factory=Tail)
+
+
+@dataclass(slots=True)
+class Bias:
+    """What a profile got wrong about one candidate's latency: ln(measured / profile) beyond its processor's level."""
+
+    mean: float = 0.0
+    variance: float = 0.0009
+    told: float = 0.0
 
 
 @dataclass(slots=True)
 class EnergyBias:
-    """What profiles got wrong about energy: mean of ln(energy / profile) of one variant in one pool."""
+    """What profiles got wrong about energy: mean of ln(energy / profile) of one variant in one pool.
+
+    It is counted beyond the level of the processor at the moment (``State.energy_estimates``).
+    """
 
     mean: float = 0.0
     runs: int = 0
+    variance: float = 0.25
+    told: float = 0.0
 
 
 @dataclass(slots=True)
@@ -316,6 +374,8 @@ class State:
     away: dict[str, Occupation] = field(default_factory=dict)
     links: dict[str, Link] = field(default_factory=dict)
     estimates: dict[str, Estimate] = field(default_factory=dict)
+    latency_biases: dict[str, Bias] = field(default_factory=dict)
+    energy_estimates: dict[str, Estimate] = field(default_factory=dict)
     energy_biases: dict[str, EnergyBias] = field(default_factory=dict)
     energy_ratio: EnergyRatio = field(default_factory=EnergyRatio)
     demand: dict[str, Demand] = field(default_factory=dict)

@@ -6,10 +6,12 @@ from functools import lru_cache
 from math import exp
 from statistics import NormalDist
 
-from trimtab.core.estimator import energy_factor, told_factor
+from trimtab.core.estimator import UNKNOWN, energy_factor, energy_levels, own_noise, told_factor
+from trimtab.core.learning import run_key
 from trimtab.core.residency import SETTLED_NS, used_bytes
 from trimtab.core.selection import Entry, Table
-from trimtab.core.state import Holding, Rest, State
+from trimtab.core.state import Holding, Rest, State, Tail
+from trimtab.core.tails import Pool, pooled, quantile
 from trimtab.domain.decision import Why
 from trimtab.domain.device import local_moment_s
 from trimtab.domain.policy import BelowReserve, Goal, Policy, Settings, WhenImpossible
@@ -75,6 +77,13 @@ def money_price_in(state: State, settings: Settings) -> float:
     return max(settings.money_price_per_usd, state.money.price_per_usd)
 
 
+def stretch_of(tail: Tail, pool: Pool, confidence: float, normal_z: float) -> float:
+    """Return the square of how much further off runs are at this confidence than the normal distribution has it."""
+    if normal_z <= 0.0:
+        return 1.0
+    return (quantile(tail, pool, confidence, normal_z) / normal_z) ** 2
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """Settings as they bear on one task's candidates: those, and what they deny (by candidate name)."""
@@ -105,8 +114,8 @@ class TaskTable(Table):
     prices may be out of date when it is stale: entries were blocked since, or variants rest that will wake.
     """
 
-    __slots__ = ("_denied", "_own", "_worst_uj", "give_up", "load_uj", "marred", "min_z", "prices",
-                 "ration_price_per_j", "states", "worst_uj")  # fmt: skip
+    __slots__ = ("_denied", "_own", "_profiled", "_worst_uj", "give_up", "load_uj", "marred", "min_z", "prices",
+                 "ration_price_per_j", "states", "stretches", "worst_uj")  # fmt: skip
 
     def __init__(self, terms: Terms, blanks: tuple[Entry, ...], prefer: Prefer) -> None:
         """Hold entries of its own; nothing in it is true before ``renew``."""
@@ -129,6 +138,12 @@ class TaskTable(Table):
             )
             for e in self._all
         ]
+        self._profiled = [
+            (e, run_key(e.residence, e.candidate.processor), e.ln_latency, e.candidate.latency_spread)
+            for e in self._all
+        ]
+        self.stretches: list[float] = []
+        """By processor: what its noise is multiplied with, so that ``min_z`` is the confidence asked for."""
         self._worst_uj = max([e.worst_uj for e in blanks], default=0.0)
         self.worst_uj = self.load_uj = 0.0
         """No run and no load in here takes more."""
@@ -171,10 +186,12 @@ class TaskTable(Table):
             self.ration_price_per_j = state.energy.price_per_j * self.settings.energy_price_factor
         price_per_uj, biases, plan = price / UJ_PER_J, state.energy_biases, state.plan
         price_per_usd = self.money_price_per_usd = money_price_in(state, self.settings)
-        most = usual = told_factor(energy_factor(None, state.energy_ratio))
+        most, levels = 0.0, energy_levels(state.energy_estimates)
+        usual = told_factor(energy_factor(None, state.energy_ratio))
+        self._relearn(state)
         for entry, residence, energy_uj, worst_uj, worth, time_cost, usd in self._own:
             bias = biases.get(residence)
-            factor = usual if bias is None else told_factor(exp(bias.mean))
+            factor = (usual if bias is None else told_factor(exp(bias.mean))) * levels[entry.lane]
             if factor > most:
                 most = factor
             entry.energy_uj = energy_uj = energy_uj * factor
@@ -196,6 +213,20 @@ class TaskTable(Table):
                 entry.bound = ideal - load_cost
         self.worst_uj = self._worst_uj * most
         self.rank()
+
+    def _relearn(self, state: State) -> None:
+        """Take in what runs have taught about latencies: biases, how sure they are, and how heavy the tails."""
+        estimates, biases = list(state.estimates.values()), state.latency_biases
+        confidence, min_z = self.settings.deadline_confidence, self.min_z
+        pool = pooled([estimate.tail for estimate in estimates])
+        self.stretches = [stretch_of(estimate.tail, pool, confidence, min_z) for estimate in estimates]
+        for entry, key, ln_latency, spread in self._profiled:
+            bias = biases.get(key, UNKNOWN)
+            entry.noise = own_noise(estimates[entry.lane], bias, spread)
+            if bias.mean != entry.bias:
+                entry.bias = bias.mean
+                entry.ln_latency = tuple([one + bias.mean for one in ln_latency])
+                entry.ln_first = entry.ln_latency[0]
 
 
 def _stale_at_ns(state: State, now_ns: int) -> int:
