@@ -19,7 +19,7 @@ from trimtab_sim.simulate import simulate, trials
 
 WHAT = "goodput in bursts at three times what the device can serve: the highest of all"
 CASES = ("bursts-phone-floor", "bursts-phone", "bursts-fashion", "bursts-two-tasks", "bursts-recorded")
-RIVALS = ("largest", "smallest")
+RIVALS = ("band:shortest", "band:slack", "band:heft", "slackfit", "infaas", "largest", "smallest")
 SEEDS = (11, 12, 13)
 """Not looked at when the scheduler was tuned (1 to 5 were)."""
 

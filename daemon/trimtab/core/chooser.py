@@ -5,6 +5,7 @@ from collections.abc import Callable
 from math import inf, log
 
 from trimtab.core.catalogue import Catalogue
+from trimtab.core.congestion import time_prices
 from trimtab.core.explain import grounds, verdicts
 from trimtab.core.links import lanes_with_places
 from trimtab.core.markets import Markets
@@ -157,6 +158,11 @@ class Chooser:
             lanes = lanes_of(state, catalogue.sharing, live, now_ns)
         if state.away and catalogue.sharing.limits:
             lanes = lanes_with_places(state, catalogue.sharing, lanes, now_ns)
+        prices = None
+        if state.queue and time_ns > 0 and self.strategy.adapts:
+            prices = time_prices(state, catalogue.sharing, lanes, table.worths, time_ns, now_ns)
+            if prices is not None and batch != 1:
+                prices = [price * batch for price in prices]
         return Situation(
             now_ns,
             time_ns,
@@ -174,7 +180,19 @@ class Chooser:
             ln_batch,
             left_uj,
             spare_usd(state) if catalogue.charged else inf,
+            prices,
         )
+
+    def time_price(self, live: Live, now_ns: int) -> float:
+        """Return what others lose per ns of its profile that a running request keeps its processor."""
+        state, sharing, time_ns = self._state, self.catalogue.sharing, live.deadline_ns - now_ns
+        if not state.queue or time_ns <= 0 or live.candidate is None:
+            return 0.0
+        lanes, worths = lanes_of(state, sharing, live, now_ns), self.table_for(live, now_ns).worths
+        prices = time_prices(state, sharing, lanes, worths, time_ns, now_ns)
+        if prices is None:
+            return 0.0
+        return live.request.batch * prices[list(sharing.owned).index(live.candidate.processor)]
 
     def decision(self, live: Live, table: Table, at: Situation, choice: Choice) -> Decision:
         """Return the record of a choice."""

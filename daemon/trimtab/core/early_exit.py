@@ -28,12 +28,21 @@ def still_in_time(state: State, live: Live, now_ns: int) -> bool:
     return _in_time(state, live, candidate, candidate.latency_ns[exit_index], now_ns)
 
 
-def goes_on(state: State, live: Live, event: StageFinished, now_ns: int, *, adapts: bool = True) -> bool:
+def goes_on(
+    state: State,
+    live: Live,
+    event: StageFinished,
+    now_ns: int,
+    *,
+    adapts: bool = True,
+    time_price: float = 0.0,
+) -> bool:
     """Return whether a staged variant runs its next stage after the one that finished.
 
     It stops when confident enough, when the next stage would likely miss the deadline (unless the policy
     rather gives up the deadline than the accuracy floor), or when no later exit is worth its energy and
-    time (unless the floor asks for it). Under a strategy that does not adapt, the exit rule alone decides.
+    time (unless the floor asks for it); ``time_price`` is what others lose per ns of the profile's latency.
+    Under a strategy that does not adapt, the exit rule alone decides.
     """
     candidate, stage = live.candidate, event.stage
     assert candidate is not None
@@ -45,7 +54,7 @@ def goes_on(state: State, live: Live, event: StageFinished, now_ns: int, *, adap
     step_ns = candidate.latency_ns[stage + 1] - candidate.latency_ns[stage]
     if not _in_time(state, live, candidate, step_ns, now_ns):
         return short and _rather_late(give_up_order(live.settings))
-    return short or _worth_going_on(state, live, candidate, stage)
+    return short or _worth_going_on(state, live, candidate, stage, time_price)
 
 
 def leaves_by_itself(candidate: Candidate, stage: int, confidence: float) -> bool:
@@ -60,7 +69,7 @@ def _rather_late(order: tuple[Goal, ...]) -> bool:
     return Goal.ACCURACY not in order or order.index(Goal.DEADLINE) < order.index(Goal.ACCURACY)
 
 
-def _worth_going_on(state: State, live: Live, candidate: Candidate, stage: int) -> bool:
+def _worth_going_on(state: State, live: Live, candidate: Candidate, stage: int, time_price: float) -> bool:
     """Return whether some later exit adds more, for those still in, than its energy and time cost today.
 
     The accuracies are over all samples, but only those still in differ between two exits.
@@ -71,6 +80,7 @@ def _worth_going_on(state: State, live: Live, candidate: Candidate, stage: int) 
     price_per_uj *= energy_factor(state.energy_biases.get(live.residence), state.energy_ratio)
     price_per_uj *= exp(state.energy_estimates[candidate.processor].mean)
     price_per_ns = settings.latency_price_per_s / NS_PER_S
+    price_per_ns += time_price
     for later in range(stage + 1, len(candidate.latency_ns)):
         gain = (candidate.accuracy_frac[later] - candidate.accuracy_frac[stage]) / still_in
         cost = price_per_uj * (candidate.energy_uj[later] - candidate.energy_uj[stage])

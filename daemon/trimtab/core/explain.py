@@ -26,13 +26,13 @@ def grounds(state: State, table: Table, at: Situation) -> Grounds:
         weight=at.weight,
         max_energy_uj=at.max_energy_uj,
         spare_uj=at.spare_uj if isfinite(at.spare_uj) else None,
-        prices=tuple(_prices(state, table)),
+        prices=tuple(_prices(state, table, at)),
         processors=tuple(_outlooks(state, at)),
     )
 
 
-def _prices(state: State, table: Table) -> Iterator[Price]:
-    """Yield every price in force, also where it is zero."""
+def _prices(state: State, table: Table, at: Situation) -> Iterator[Price]:
+    """Yield every price in force, also where it is zero; those of processors only while requests wait."""
     settings, energy = table.settings, state.energy.price_per_j
     source = "horizon" if energy > settings.energy_price_per_j else "policy"
     factor = settings.energy_price_factor
@@ -43,6 +43,9 @@ def _prices(state: State, table: Table) -> Iterator[Price]:
         budget = state.money.price_per_usd > settings.money_price_per_usd
         yield Price("money", money_price_in(state, settings), "$", "budget" if budget else "policy")
     yield Price("latency", settings.latency_price_per_s, "s", "policy")
+    for (name, estimate), price in zip(state.estimates.items(), at.time_prices or (), strict=False):
+        per_s = price / (at.batch * slowdown(estimate)) * NS_PER_S
+        yield Price(f"time on {name}", per_s, "s", "requests that wait")
 
 
 def _outlooks(state: State, at: Situation) -> Iterator[Outlook]:
@@ -90,6 +93,8 @@ def _parts(entry: Entry, judged: Judged, table: Table, at: Situation) -> Iterato
     if entry.candidate.cost_usd:
         price = table.money_price_per_usd
         parts["money"] = -price * entry.candidate.cost_usd
+    if at.time_prices is not None:
+        parts["processor"] = -at.time_prices[entry.lane] * entry.latency_ns
     left = judged.value - sum(parts.values())
     if abs(left) > ROUNDING:
         parts[UNEXPLAINED] = left

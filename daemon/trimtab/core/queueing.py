@@ -1,7 +1,8 @@
 """The queue: earliest deadline first within a class, over processors that may share cores."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import exp, inf, log
 
 from trimtab.core.selection import IDLE, NO_ROOM, Lane
@@ -11,6 +12,8 @@ from trimtab.domain.processor import Processor
 LATE_CLASS = 1 << 20
 """The class of requests whose deadline was given up: served only when nobody else waits."""
 DEFAULT_CLASS = 1 << 10
+LOOK_BEHIND = 4
+"""So many of those that would have to let a request pass are looked at."""
 
 _QUEUED, _LOADING = Phase.QUEUED, Phase.LOADING
 
@@ -38,10 +41,11 @@ class Sharing:
 
     ``owned`` tells by name what a processor occupies, ``masks`` the same as bits, and ``mask`` is all there
     is; ``excluded`` are the lanes that wait while it runs, and ``idle`` the lanes when nothing does.
-    ``limits`` tells how many requests servers take at once, those that take any number left out.
+    ``limits`` tells how many requests servers take at once, those that take any number left out. ``wide`` are
+    the lanes that occupy what narrower ones do: a lane, those, and how many times as much it occupies.
     """
 
-    __slots__ = ("count", "excluded", "idle", "limits", "mask", "masks", "open", "owned")
+    __slots__ = ("count", "excluded", "idle", "limits", "mask", "masks", "open", "owned", "wide")
 
     def __init__(self, processors: Iterable[Processor]) -> None:
         """Give each processor and each thing that one occupies a number."""
@@ -63,6 +67,23 @@ class Sharing:
             for name, mask in self.masks.items()
         }
         self.idle = [IDLE] * len(self.owned)
+        self.wide = tuple(self._wide())
+
+    def _wide(self) -> Iterator[tuple[int, tuple[int, ...], float]]:
+        """Yield each lane with the narrowest ones inside it, and its width over theirs together."""
+        lanes = list(enumerate(self.masks.values()))
+        for lane, mask in lanes:
+            inside = [
+                (one, other) for one, other in lanes if other and other != mask and other & mask == other
+            ]
+            narrow = [
+                (one, other)
+                for one, other in inside
+                if not any(third != other and third & other == third for _, third in inside)
+            ]
+            if narrow:
+                width = sum([other.bit_count() for _, other in narrow])
+                yield lane, tuple([one for one, _ in narrow]), mask.bit_count() / width
 
     def is_free(self, processor: str, running: Iterable[str]) -> bool:
         """Return whether a processor could start now, given those that are ``running``."""
@@ -82,13 +103,29 @@ def lanes_of(state: State, sharing: Sharing, live: Live, now_ns: int) -> list[La
     if not state.queue:
         return _behind_runs(state, sharing, now_ns)
     free = _occupied(state, sharing, now_ns)
-    counts, loading = _line_up(state, sharing, live.rank, free, now_ns)
+    fills = [0.0] * sharing.count
+    loading = _line_up(state, sharing, live.rank, free, fills, now_ns)
     cold = _behind(loading, free) if loading else free
-    limit = state.policy.queue_limit
+    full = _full(state)
     return [
-        Lane(_free_at(free, mine), _free_at(cold, mine), bool(counts) and counts.get(name, 0) >= limit)
+        Lane(
+            _free_at(free, mine),
+            _free_at(cold, mine),
+            name in full,
+            max([fills[one] for one in mine], default=0.0),
+        )
         for name, mine in sharing.owned.items()
     ]
+
+
+def _full(state: State) -> tuple[str, ...]:
+    """Return the processors that as many requests wait for as the policy allows, late ones left out."""
+    queue, limit = state.queue, state.policy.queue_limit
+    if len(queue) < limit:
+        return ()
+    candidates = [state.live[entry[3]].candidate for entry in queue if entry[0] < LATE_CLASS]
+    counts = Counter([candidate.processor for candidate in candidates if candidate is not None])
+    return tuple([name for name, count in counts.items() if count >= limit])
 
 
 def rooms_of(
@@ -127,40 +164,53 @@ def _occupied(state: State, sharing: Sharing, now_ns: int) -> list[int]:
 
 
 def _line_up(
-    state: State, sharing: Sharing, rank: tuple[int, int, int], free: list[int], now_ns: int
-) -> tuple[dict[str, int], list[_Loading]]:
-    """Move ``free`` behind what is queued before ``rank``; return the queue lengths and who is passed by.
+    state: State,
+    sharing: Sharing,
+    rank: tuple[int, int, int],
+    free: list[int],
+    fills: list[float],
+    now_ns: int,
+) -> list[_Loading]:
+    """Move ``free`` behind what is queued before ``rank``, and return who is passed by.
 
-    A request whose variant is still loading holds nothing: those behind it pass until it is ready.
+    ``fills`` become the largest share of the time until its deadline that one who waits needs of each resource;
+    of those behind, the first ``LOOK_BEHIND`` count. A request whose variant is still loading holds nothing:
+    those behind it pass until it is ready.
     """
-    counts: dict[str, int] = {}
-    loading: list[_Loading] = []
-    overhead_ns, lives, owned = state.overhead_ns, state.live, sharing.owned
+    queue, lives, owned, overhead_ns = state.queue, state.live, sharing.owned, state.overhead_ns
     factors = {name: exp(estimate.mean) for name, estimate in state.estimates.items()}
-    for entry in state.queue:
+    loading: list[_Loading] = []
+    ends, place = free, bisect_left(queue, rank)
+    for index, entry in enumerate(queue[: place + LOOK_BEHIND]):
+        if entry[0] >= LATE_CLASS:
+            break
+        if index == place:
+            ends = free.copy()
         live = lives[entry[3]]
         candidate = live.candidate
         assert candidate is not None
         name = candidate.processor
-        if entry[0] < LATE_CLASS:
-            counts[name] = counts.get(name, 0) + 1
-        if entry >= rank:
-            continue
         mine = owned[name]
         run_ns = int(candidate.expected_latency_ns * live.request.batch * factors[name] + overhead_ns)
         if live.phase is _LOADING:
-            loading.append((state.residences[live.residence].ready_ns - now_ns, run_ns, mine))
-        elif len(mine) == 1:
-            free[mine[0]] += run_ns
+            if index < place:
+                loading.append((state.residences[live.residence].ready_ns - now_ns, run_ns, mine))
+            continue
+        if len(mine) == 1:
+            ends[mine[0]] += run_ns
         else:
-            _take(free, mine, run_ns)
+            _take(ends, mine, run_ns)
+        left_ns = live.deadline_ns - now_ns
+        for one in mine:
+            if left_ns > 0 and ends[one] > fills[one] * left_ns:
+                fills[one] = ends[one] / left_ns
     passed = []
     for ready_ns, run_ns, mine in loading:
         if ready_ns <= _free_at(free, mine):
             _take(free, mine, run_ns)
         else:
             passed.append((ready_ns, run_ns, mine))
-    return counts, passed
+    return passed
 
 
 def _behind(loading: list[_Loading], free: list[int]) -> list[int]:

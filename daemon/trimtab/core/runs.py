@@ -89,11 +89,17 @@ class Runs:
             self._admission.forget(live, now_ns)
             return
         if event.stage + 1 < len(candidate.latency_ns):
-            if goes_on(state, live, event, now_ns, adapts=self._chooser.strategy.adapts):
+            if self._goes_on(live, event, now_ns):
                 self._run(live, event.stage + 1, now_ns)
                 return
             _note_shortfall(live, candidate, event)
         self._admission.end_run(live, _DONE, _NO_CAUSE, "", now_ns, event.confidence)
+
+    def _goes_on(self, live: Live, event: ev.StageFinished, now_ns: int) -> bool:
+        """Return whether the next stage runs, at today's prices if the strategy heeds them."""
+        adapts = self._chooser.strategy.adapts
+        price = self._chooser.time_price(live, now_ns) if adapts else 0.0
+        return goes_on(self._state, live, event, now_ns, adapts=adapts, time_price=price)
 
     def _running(self, event: ev.StageFinished | ev.RunFailed) -> Live:
         """Return the request an event of a run is about; raise when it is not running that stage."""

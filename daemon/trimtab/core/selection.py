@@ -20,6 +20,8 @@ SQRT_HALF = sqrt(0.5)
 SURE_Z = 4.0
 NEVER_Z = -inf
 """z of what cannot be in time at all: worse than any other."""
+ROUNDING = 1e-12
+"""Differences between values that are worked out in another order stay below this."""
 DENIED = (Why.VARIANT_DENIED, Why.PROCESSOR_DENIED, Why.PRIVATE)
 NO_ROOM = -1.0
 """Stands for "no time left" where ln of a duration in ns is expected."""
@@ -34,12 +36,14 @@ class Lane(Record, frozen=True):
     """How long one processor is busy for a request.
 
     ``cold_wait_ns`` is the wait of a request that needs a load itself: those that wait for theirs go first,
-    while one that is ready passes them. ``full`` says that its queue is.
+    while one that is ready passes them. ``full`` says that its queue is. ``fill`` is the largest share of the
+    time until its deadline for which one that waits has to.
     """
 
     wait_ns: int
     cold_wait_ns: int
     full: bool
+    fill: float = 0.0
 
 
 IDLE = Lane(0, 0, full=False)
@@ -208,8 +212,9 @@ class Situation(Record, frozen=True):
     ``lanes``, ``estimates``, ``ln_room`` and ``stretches`` are one per processor: its waits, its slow-down, ln of
     the time left once it is free, less that slow-down (a loaded candidate whose ln(latency) is above it is more
     likely late than not), and by what its noise is multiplied so that the confidence asked for is what its runs
-    kept. ``spare_uj`` is the energy that
-    may be used before the battery's reserve is touched, ``spare_usd`` the money.
+    kept. ``spare_uj`` is the energy that may be used before the battery's reserve is touched, ``spare_usd`` the
+    money. ``time_prices`` is what a ns of a profile's latency costs on each processor in utility, slow-down and
+    batch included, ``None`` when all are free.
     """
 
     now_ns: int
@@ -228,6 +233,7 @@ class Situation(Record, frozen=True):
     ln_batch: float = 0.0
     spare_uj: float = inf
     spare_usd: float = inf
+    time_prices: Sequence[float] | None = None
 
 
 class Judged(Record, frozen=True):
@@ -289,6 +295,8 @@ def judge(entry: Entry, at: Situation, *, ignore_load: bool = False) -> Judged:
     why = first_broken(entry, at)
     if why is _CHOSEN and floor_z < at.min_z:
         why = _DEADLINE
+    if at.time_prices is not None:
+        value -= at.time_prices[index] * entry.latency_ns
     finish_ns = delay_ns + entry.latency_ns * at.batch * exp(estimate.mean)
     return Judged(why, value, accuracy, prob, floor_z, delay_ns, load_ns, finish_ns)
 
@@ -319,7 +327,8 @@ def delay_ns(entry: Entry, at: Situation) -> int:
 def _with_load(entry: Entry, at: Situation) -> tuple[int, int, float]:
     """Return the load still to wait for, the wait for it or the lane, and ln of the time then left.
 
-    A load that is overdue is expected to take as long again as it is late.
+    A load that is overdue is expected to take as long again as it is late. A load spreads as the runs do, and has to
+    be over in time as surely as the policy asks.
     """
     lane = at.lanes[entry.lane]
     wait_ns, cold_ns = lane.wait_ns, lane.cold_wait_ns
@@ -328,7 +337,9 @@ def _with_load(entry: Entry, at: Situation) -> tuple[int, int, float]:
         cold_ns = load_ns
     if cold_ns > wait_ns:
         mean = at.estimates[entry.lane].mean
-        return load_ns, cold_ns, ln_room_of(at.time_ns - cold_ns, mean + at.ln_batch)
+        slow_ns = load_ns * exp(sqrt(entry.noise) * at.min_z) if at.min_z > 0.0 else 0.0
+        left_ns = at.time_ns - (int(slow_ns) if slow_ns > cold_ns else cold_ns)
+        return load_ns, cold_ns, ln_room_of(left_ns, mean + at.ln_batch)
     return load_ns, wait_ns, at.ln_room[entry.lane]
 
 
@@ -448,9 +459,12 @@ def _worthiest(table: Table, at: Situation) -> Choice | None:
     best: Choice | None = None
     best_value = -inf
     floor, rooms, likely, pinned = at.floor_frac, at.ln_room, at.min_z >= 0.0, at.variant
+    prices, least = at.time_prices, best_value
     for entry in table.ranked:
         if entry.bound < best_value:
             break
+        if prices is not None and entry.bound - prices[entry.lane] * entry.latency_ns < least:
+            continue
         if entry.top_accuracy < floor or (likely and entry.ln_first > rooms[entry.lane]):
             continue
         if pinned and entry.candidate.variant != pinned:
@@ -463,6 +477,7 @@ def _worthiest(table: Table, at: Situation) -> Choice | None:
         found = Choice(entry, judged, ())
         if best is None or judged.value > best_value or _tie_key(found) < _tie_key(best):
             best, best_value = found, judged.value
+            least = best_value - ROUNDING
     return best
 
 

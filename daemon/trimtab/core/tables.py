@@ -1,11 +1,12 @@
 """Build the table a task's requests are chosen from: everything that only the device's state decides."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import exp
 from statistics import NormalDist
 
+from trimtab.core.congestion import Worth, worth_of
 from trimtab.core.estimator import UNKNOWN, energy_factor, energy_levels, own_noise, told_factor
 from trimtab.core.learning import run_key
 from trimtab.core.residency import SETTLED_NS, used_bytes
@@ -115,7 +116,7 @@ class TaskTable(Table):
     """
 
     __slots__ = ("_denied", "_own", "_profiled", "_worst_uj", "give_up", "load_uj", "marred", "min_z", "prices",
-                 "ration_price_per_j", "states", "stretches", "worst_uj")  # fmt: skip
+                 "ration_price_per_j", "states", "stretches", "worst_uj", "worths")  # fmt: skip
 
     def __init__(self, terms: Terms, blanks: tuple[Entry, ...], prefer: Prefer) -> None:
         """Hold entries of its own; nothing in it is true before ``renew``."""
@@ -149,8 +150,18 @@ class TaskTable(Table):
         """No run and no load in here takes more."""
         self.ration_price_per_j = 0.0
         """What a joule is worth to others until the horizon, where the policy rather rejects than overdraws."""
+        self.worths = tuple(self._worths())
+        """What time on each processor is worth to this task at least and at most."""
         self.states = self.prices = -1
         self.marred = False
+
+    def _worths(self) -> Iterator[Worth]:
+        """Yield for each processor what time is worth there, by the candidates that fit into the budget."""
+        budget_ns = self.settings.latency_budget_ns
+        allowed = [e for e in self._all if e.name not in self._denied and e.latency_ns <= budget_ns]
+        for lane in range(1 + max([e.lane for e in self._all], default=-1)):
+            offers = [(float(e.latency_ns), self.weight * e.top_accuracy) for e in allowed if e.lane == lane]
+            yield worth_of(offers)
 
     def renew(self, state: State, now_ns: int, spare_bytes: int) -> None:
         """Take in residency, health, memory and prices; ``spare_bytes`` is what another variant may hold."""
