@@ -13,7 +13,7 @@ from trimtab_sim.scenario import load_scenario_file, prepare
 from trimtab_sim.simulate import simulate, trials
 
 WHAT = "last until T with reserve R on unseen demand: by how much of the horizon the charge would outlast T"
-CASES = ("phone-day", "sunfish", "bursts", "diurnal", "shift", "silence")
+CASES = ("phone-day", "sailfish", "bursts", "diurnal", "shift", "silence")
 SEEDS = (1, 2, 3)
 WITHIN = 0.02
 STEP_FRAC = 0.0005

@@ -6,7 +6,8 @@ spell is above or below it, which passes:
 
     expected(T) = sum over hours  rate[hour] * seconds of T in it  +  (recent - rate[now]) * M * (1 - exp(-T / M))
 
-So a burst counts for what is left of it, and ten silent minutes do not end a day. Rates are (count) / (time + 10 s):
+So a burst counts for what is left of it, and ten silent minutes do not end a day. What stays different from the mean
+by more than it is used to, for two spells in a row, is a new regime: the mean starts there. Rates are (count) / (time + 10 s):
 with few arrivals little is expected. State stays small: ``MAX_STREAMS`` streams, what comes beyond joins its task's.
 """
 
@@ -19,9 +20,15 @@ from trimtab.domain.quantities import NS_PER_S
 from trimtab.domain.request import Request
 
 RECENT_S = 600.0
-"""How long a present spell is expected to go on (M above), and the memory of the recent rate."""
+"""A spell, and the memory of the recent rate."""
+LASTING_S = 1800.0
+"""How long what is above or below the mean is expected to go on (M above)."""
 LATE_S = 3 * 3600.0
 """Memory of the mean rate."""
+REGIME_SIGMAS = 3.0
+REGIME_SPELLS = 2
+SPREAD_GAIN = 0.2
+"""So fast is learned how much spells differ: as much as their mean at first, later at least by chance (Poisson)."""
 PRIOR_S = 10.0
 """So long nothing came, before anything was seen: what few arrivals say about a rate."""
 HOUR_S = 3600
@@ -84,24 +91,46 @@ def pass_time(state: State, now_ns: int) -> None:
     forecast.late_s = forecast.late_s * late + LATE_S * (1.0 - late)
     forecast.hour_s += elapsed_s
     forecast.seen_s += elapsed_s
+    forecast.spell_s += elapsed_s
     drain = forecast.drain
     if state.device.charging:  # unseen on a charger: taken to go on as before
         drain.fresh += elapsed_s * drain.late / (forecast.late_s + PRIOR_S)
     hour = int(local_s(state, now_ns)) // HOUR_S
     over, forecast.hour = forecast.hour if forecast.hour != hour else -1, hour
+    if over >= 0:
+        forecast.hours_s = forecast.hours_s or [0.0] * HOURS
+        forecast.hours_s[over] = DAY_KEPT * forecast.hours_s[over] + forecast.hour_s
+        forecast.hour_s = 0.0
     for flow in flows(forecast):
         fresh = flow.fresh
         flow.recent = flow.recent * recent + fresh
         flow.late = flow.late * late + fresh
         flow.hour += fresh
+        flow.spell += fresh
         flow.fresh = 0.0
         if over >= 0:
             _close(flow, over)
+        if forecast.spell_s >= RECENT_S:
+            _end_spell(forecast, flow)
+    if forecast.spell_s >= RECENT_S:
+        forecast.spell_s = 0.0
     state.energy.background_mw = max(0.0, drain.recent / (forecast.recent_s + PRIOR_S) * 1e3)
-    if over >= 0:
-        forecast.hours_s = forecast.hours_s or [0.0] * HOURS
-        forecast.hours_s[over] = DAY_KEPT * forecast.hours_s[over] + forecast.hour_s
-        forecast.hour_s = 0.0
+
+
+def _end_spell(forecast: Forecast, flow: Flow) -> None:
+    """Compare a spell with the mean, and begin the mean anew when two spells in a row say that it is over."""
+    mean = _rate_at(forecast, flow, forecast.hour, flow.late / (forecast.late_s + PRIOR_S)) * forecast.spell_s
+    off = flow.spell - mean
+    if flow.spread == 0.0:
+        flow.spread = mean * mean
+    limit = REGIME_SIGMAS**2 * max(flow.spread, abs(mean), 1.0)
+    side = 0 if off * off <= limit else 1 if off > 0.0 else -1
+    flow.streak = flow.streak + side if flow.streak * side > 0 else side
+    if abs(flow.streak) >= REGIME_SPELLS:
+        rate, flow.streak = (flow.spell + flow.last_spell) / (2.0 * forecast.spell_s), 0
+        flow.late, flow.recent = rate * forecast.late_s, rate * forecast.recent_s
+    flow.spread += SPREAD_GAIN * (min(off * off, limit) - flow.spread)
+    flow.last_spell, flow.spell = flow.spell, 0.0
 
 
 def flows(forecast: Forecast) -> Iterator[Flow]:
@@ -139,14 +168,11 @@ def expected(forecast: Forecast, flow: Flow, ahead: tuple[float, ...], left_s: f
     """Return how much of a flow is expected in the next ``left_s`` seconds, which lie in the hours ``ahead``."""
     mean = flow.late / (forecast.late_s + PRIOR_S)
     recent = flow.recent / (forecast.recent_s + PRIOR_S)
-    total, now = mean * left_s, mean
+    total = mean * left_s
     if flow.hours:
-        total = 0.0
-        for hour, span_s in enumerate(ahead):
-            if span_s > 0.0:
-                total += span_s * _rate_at(forecast, flow, hour, mean)
-        now = _rate_at(forecast, flow, forecast.hour, mean)
-    total += (recent - now) * RECENT_S * (1.0 - exp(-left_s / RECENT_S))
+        total = sum([s * _rate_at(forecast, flow, hour, mean) for hour, s in enumerate(ahead) if s > 0.0])
+    now = _rate_at(forecast, flow, forecast.hour, mean)
+    total += (recent - now) * LASTING_S * (1.0 - exp(-left_s / LASTING_S))
     return total if total > 0.0 else 0.0
 
 
@@ -157,4 +183,6 @@ def expected_drain_j(forecast: Forecast, ahead: tuple[float, ...], left_s: float
 
 
 def _rate_at(forecast: Forecast, flow: Flow, hour: int, mean: float) -> float:
+    if not flow.hours:
+        return mean
     return (flow.hours[hour] + FAITH_S * mean) / (forecast.hours_s[hour] + FAITH_S)

@@ -1,7 +1,7 @@
 """The markets that the horizon's energy is shared between: what is expected of each stream, and what may serve it."""
 
 from collections.abc import Callable, Iterator
-from math import exp, nan
+from math import exp, inf, log2, nan
 
 from trimtab.core.catalogue import Catalogue
 from trimtab.core.estimator import energy_factor, energy_levels, told_factor
@@ -15,7 +15,8 @@ from trimtab.core.prices import (
     horizon_left_s,
     segments_of,
 )
-from trimtab.core.selection import Choice, Entry, Situation
+from trimtab.core.residency import kept_bytes, size_bytes
+from trimtab.core.selection import Choice, Situation
 from trimtab.core.state import Holding, State
 from trimtab.core.tables import Terms, rules_for
 from trimtab.domain.policy import BelowReserve
@@ -30,8 +31,10 @@ NO_ANSWER = (0.0, 0.0)
 
 Offering = tuple[tuple[tuple[float, float], ...], tuple[tuple[float, float], ...]]
 """A concave hull of (energy J, utility) and its segments."""
-_Key = tuple[str, tuple[int, ...], float, tuple[tuple[str, float], ...], tuple[float, ...]]
-"""Task, rules, floor, factors of energy by residence, and levels of energy by processor."""
+Factors = tuple[tuple[str, float, bool], ...]
+"""By residence that is or fits in memory: by how much its runs exceed the profile's energy, whether it is there."""
+_Key = tuple[str, tuple[int, ...], float, float, Factors, tuple[float, ...]]
+"""Task, rules, floor, twice log2 of the requests that share a load, factors, and levels of energy by processor."""
 
 _EVICTING = Holding.EVICTING
 
@@ -51,11 +54,13 @@ class Markets:
         self._terms_under = terms_under
         self._hulls: dict[_Key, Offering] = {}
         self._rounded: dict[str, tuple[float, float]] = {}
+        self._sizes: dict[str, tuple[tuple[str, int], ...]] = {}
 
     def forget(self) -> None:
         """Drop what the policy or the catalogue decides."""
         self._hulls.clear()
         self._rounded.clear()
+        self._sizes.clear()
 
     def clearing(self, now_ns: int) -> Clearing:
         """Return the horizon's price of energy in utility per joule; 0 when charging or without a horizon.
@@ -82,16 +87,18 @@ class Markets:
             if stream.task in self._catalogue.blanks:
                 requests = expected(forecast, stream.flow, ahead, left_s)
                 rules = rules_for(state, stream.task, stream.app, now_ns)
-                yield Market(requests, *self.offering(stream.task, rules, stream.floor_frac))
+                yield Market(requests, *self.offering(stream.task, rules, stream.floor_frac, requests))
 
-    def offering(self, task: str, rules: tuple[int, ...], floor_frac: float = -1.0) -> Offering:
+    def offering(
+        self, task: str, rules: tuple[int, ...], floor_frac: float = -1.0, requests: float = inf
+    ) -> Offering:
         """Return what serving a task's requests can cost and bring under these rules.
 
-        Only variants in memory count: the price is of what there is, and what else would pay at that price is
-        loaded by its own account.
+        What is not in memory pays for its load, spread over the requests expected (rounded to a factor of 1.4).
         """
-        factors, levels = self._factors(task), energy_levels(self._state.energy_estimates)
-        key = (task, rules, floor_frac, factors, levels)
+        sharing = inf if requests == inf else round(2.0 * log2(max(1.0, requests)))
+        levels = energy_levels(self._state.energy_estimates)
+        key = (task, rules, floor_frac, sharing, self._factors(task), levels)
         found = self._hulls.get(key)
         if found is None:
             if len(self._hulls) >= MAX_HULLS:
@@ -99,48 +106,49 @@ class Markets:
             found = self._hulls[key] = self._offering(key)
         return found
 
-    def _factors(self, task: str) -> tuple[tuple[str, float], ...]:
-        """Return by how much each variant of a task in memory exceeds its profile's energy, to two digits."""
-        state, usual, found = self._state, -1.0, []
-        for key, residence in state.residences.items():
-            if residence.task != task or residence.holding is _EVICTING:
+    def _factors(self, task: str) -> Factors:
+        """Return what is known of each variant of a task in each pool, factors to two digits."""
+        state = self._state
+        usual, found = told_factor(energy_factor(None, state.energy_ratio)), []
+        room_bytes = state.memory_limit_bytes - kept_bytes(state, self._catalogue.last_resorts)
+        for key, profile_bytes in self._sizes[task] if task in self._sizes else self._sizes_of(task):
+            residence, bias = state.residences.get(key), state.energy_biases.get(key)
+            here = residence is not None and residence.holding is not _EVICTING
+            if not here and size_bytes(state, key, profile_bytes) > room_bytes:
                 continue
-            bias = state.energy_biases.get(key)
+            factor = usual
             if bias is not None:
                 mean, factor = self._rounded.get(key, NEVER_ROUNDED)
                 if mean != bias.mean:
                     factor = told_factor(exp(bias.mean))
                     self._rounded[key] = bias.mean, factor
-            else:
-                if usual < 0.0:
-                    usual = told_factor(energy_factor(None, state.energy_ratio))
-                factor = usual
             if factor > 0.0:
-                found.append((key, factor))
+                found.append((key, factor, here))
         return tuple(found)
 
+    def _sizes_of(self, task: str) -> tuple[tuple[str, int], ...]:
+        blanks = self._catalogue.blanks[task]
+        found = self._sizes[task] = tuple({e.residence: e.candidate.resident_bytes for e in blanks}.items())
+        return found
+
     def _offering(self, key: _Key) -> Offering:
-        task, rules, floor_frac, found, levels = key
-        factors = dict(found)
-        terms = self._terms_under(task, rules)
-        settings = terms.settings
-        blanks = [e for e in self._catalogue.blanks[task] if e.residence in factors]
-        allowed = [(e, factors[e.residence] * levels[e.lane]) for e in blanks if e.name not in terms.denied]
-        offers = _offers(
-            allowed, settings.weight, floor_frac if floor_frac >= 0.0 else settings.min_accuracy_frac
-        )
+        task, rules, floor_frac, sharing, factors, levels = key
+        terms, sharers = self._terms_under(task, rules), 2.0 ** (sharing / 2.0)
+        settings, known = terms.settings, {key: (factor, here) for key, factor, here in factors}
+        floor_frac = floor_frac if floor_frac >= 0.0 else settings.min_accuracy_frac
+        blanks = self._catalogue.blanks[task]
+        allowed = [e for e in blanks if e.residence in known and e.name not in terms.denied]
+        good = [e for e in allowed if e.top_accuracy >= floor_frac] or allowed
+        offers = []
+        for entry in good:
+            factor, here = known[entry.residence]
+            load_uj = 0.0 if here else entry.candidate.load_energy_uj / sharers
+            energy_j = (factor * levels[entry.lane] * entry.energy_uj + load_uj) / UJ_PER_J
+            offers.append((energy_j, settings.weight * entry.top_accuracy))
         if self._state.policy.battery.below_reserve is BelowReserve.REJECT:
             offers.append(NO_ANSWER)
         hull = concave_hull(offers)
         return hull, segments_of(hull)
-
-
-def _offers(
-    entries: list[tuple[Entry, float]], weight: float, floor_frac: float
-) -> list[tuple[float, float]]:
-    """Return (energy J, utility) of what meets the accuracy floor; of everything when nothing does."""
-    good = [pair for pair in entries if pair[0].top_accuracy >= floor_frac] or entries
-    return [(f * e.energy_uj / UJ_PER_J, weight * e.top_accuracy) for e, f in good]
 
 
 def is_too_dear(choice: Choice, at: Situation, price_per_j: float) -> bool:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from math import exp, inf
 from typing import NamedTuple
 
-from trimtab.core.state import Demand, Energy, Flow
+from trimtab.core.state import Demand, Energy, Flow, Live
 from trimtab.domain.device import DeviceState
 from trimtab.domain.policy import BatteryGoal
 from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
@@ -19,6 +19,7 @@ DEMAND_MEMORY_S = 30.0
 MIN_AGE_S = 0.25
 """Arrivals are spread over at least so long: one request says little about a rate."""
 DAY_S = 86_400
+OVERRUN_KEPT = 0.98
 TILT = 1e-3
 """How far, relative to the dual, the price in use stays from it."""
 
@@ -95,7 +96,7 @@ def spare_uj(energy: Energy, device: DeviceState, reserve_frac: float, now_ns: i
     """Return microjoules that may still be promised before the reserve is touched; infinite when unknown.
 
     What requests in flight may use is taken off, what the device itself is expected to drain until the horizon,
-    and by how much our account was wrong of late. A battery of unknown capacity has nothing to spare once its
+    and by how much our account and what was set aside were too little of late. A battery of unknown capacity has nothing to spare once its
     charge is down to the reserve.
     """
     if device.charging or device.battery_frac is None:
@@ -103,7 +104,13 @@ def spare_uj(energy: Energy, device: DeviceState, reserve_frac: float, now_ns: i
     left_j = energy_left_j(energy, device, reserve_frac, now_ns)
     if left_j is None:
         return 0.0 if device.battery_frac <= reserve_frac else inf
-    return (left_j - energy.doubt_j - energy.kept_j) * UJ_PER_J - energy.committed_uj
+    return (left_j - energy.doubt_j - energy.kept_j) * UJ_PER_J - energy.committed_uj - energy.overrun_uj
+
+
+def note_overrun(energy: Energy, live: Live) -> None:
+    """Remember by how much requests exceed the most energy that was expected of them; forgotten over some 50."""
+    over_uj = live.energy_uj - live.committed_uj
+    energy.overrun_uj = max(over_uj, OVERRUN_KEPT * energy.overrun_uj)
 
 
 def horizon_left_s(

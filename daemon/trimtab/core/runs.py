@@ -13,6 +13,7 @@ from trimtab.core.learning import learn_energy, learn_latency
 from trimtab.core.lifecycle import IllegalEventError, move
 from trimtab.core.links import note_link
 from trimtab.core.money import note_spending
+from trimtab.core.prices import note_overrun
 from trimtab.core.state import Holding, Live, Occupation, Phase, State, residence_key
 from trimtab.domain.decision import Candidate, Cause, Outcome
 from trimtab.domain.policy import Goal
@@ -93,6 +94,7 @@ class Runs:
                 self._run(live, event.stage + 1, now_ns)
                 return
             _note_shortfall(live, candidate, event)
+        note_overrun(state.energy, live)
         self._admission.end_run(live, _DONE, _NO_CAUSE, "", now_ns, event.confidence)
 
     def _goes_on(self, live: Live, event: ev.StageFinished, now_ns: int) -> bool:

@@ -201,11 +201,18 @@ class Demand:
 
 @dataclass(slots=True)
 class Flow:
-    """How much of something came: since the last look, in decayed sums, in this hour and by hour of the day."""
+    """How much of something came: since the last look, in decayed sums, in this spell, hour and by hour of the day.
+
+    ``spread`` is the variance of what comes in a spell, ``streak`` how many in a row were out of the ordinary.
+    """
 
     fresh: float = 0.0
     recent: float = 0.0
     late: float = 0.0
+    spell: float = 0.0
+    last_spell: float = 0.0
+    spread: float = 0.0
+    streak: int = 0
     hour: float = 0.0
     hours: list[float] = field(default_factory=list)
 
@@ -234,6 +241,7 @@ class Forecast:
     recent_s: float = 0.0
     late_s: float = 0.0
     seen_s: float = 0.0
+    spell_s: float = 0.0
     hour: int = -1
     hour_s: float = 0.0
     hours_s: list[float] = field(default_factory=list)
@@ -309,7 +317,8 @@ class Energy:
 
     ``committed_uj`` is what requests in flight may still use; whole microjoules, so that it sums exactly.
     ``own_uj`` was used since the reading last changed, at ``since_ns``; by then our own account was ``ahead_j``
-    above it, ``doubt_j`` is by how much more it was off of late, and ``step_frac`` the gauge's step. ``kept_j``
+    above it, ``doubt_j`` is by how much more it was off of late, ``overrun_uj`` by how much a request exceeded what
+    was set aside for it of late, and ``step_frac`` the gauge's step. ``kept_j``
     is what the device itself is expected to drain until the horizon.
     """
 
@@ -323,6 +332,7 @@ class Energy:
     doubt_j: float = 0.0
     step_frac: float = 0.0
     kept_j: float = 0.0
+    overrun_uj: float = 0.0
     price_per_j: float = 0.0
     price_credit: float = 0.0
     priced_ns: int = 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from trimtab.domain.device import DeviceState, with_clock
-from trimtab.domain.quantities import NS_PER_S, UJ_PER_MJ
+from trimtab.domain.quantities import NS_PER_S, UJ_PER_J, UJ_PER_MJ
 from trimtab_sim.battery import DAY_S, STEP_FRAC
 from trimtab_sim.device.background import (
     AWAKE,
@@ -161,9 +161,20 @@ class SimulatedPhone:
         return self._targets[target].power_factor(caps[target]) if target in caps else 1.0
 
     def level_frac(self, now_ns: int) -> float:
-        """Return the true state of charge, 0 for a board."""
-        self.pass_time(now_ns)
-        return self.cell.charge_frac if self.cell is not None else 0.0
+        """Return the true state of charge, 0 for a board.
+
+        Within a stretch it is what is left once the stretch's energy so far is taken out: looking often must not
+        squeeze the energy of a run into the moment since the last look, which no cell could supply.
+        """
+        if now_ns - self._seen_ns >= self._stretch_ns:
+            self.pass_time(now_ns)
+        if self.cell is None:
+            return 0.0
+        plain, _ = self._background.at(self._seen_ns - self._start_ns)
+        if self._off or plain.plugged:
+            return self.cell.charge_frac
+        drawn_uj = self._pending_uj + plain.total_mw * max(0, now_ns - self._seen_ns) / NS_PER_S * UJ_PER_MJ
+        return max(0.0, self.cell.charge_frac - drawn_uj / UJ_PER_J / self.cell.capacity_j)
 
     def insight(self, now_ns: int) -> Insight:
         """Return what is going on inside."""
