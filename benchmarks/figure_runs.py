@@ -8,7 +8,7 @@ from scheduler_figures import SCENARIOS
 from trimtab_sim.scenario.prepare import Prepared, prepare_file
 from trimtab_sim.simulate import simulate, trials
 
-RIVALS: tuple[str, ...] = ()
+RIVALS = ("alert",)
 """Strategies that stand beside trimtab's in each figure."""
 SEEDS = (1, 2, 3)
 """Judged on these; the estimation was tuned on 11 to 13."""

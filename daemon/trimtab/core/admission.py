@@ -12,6 +12,7 @@ from trimtab.core.lifecycle import ENDINGS, IllegalEventError, move
 from trimtab.core.markets import is_too_dear
 from trimtab.core.planning import Planner
 from trimtab.core.prices import note_arrival
+from trimtab.core.probing import probe
 from trimtab.core.queueing import LATE_CLASS, class_of, late_count, leave_queue
 from trimtab.core.selection import Choice, Situation
 from trimtab.core.state import Demand, Holding, Live, Phase, State
@@ -140,6 +141,15 @@ class Admission:
         if choice is not None and strategy.adapts and is_too_dear(choice, at, table.ration_price_per_j):
             self._end(live, Outcome.REJECTED, Cause.RESERVE, TOO_DEAR, now_ns)
             return
+        probed = None
+        if (
+            state.arrivals >= state.probe_due
+            and choice is not None
+            and strategy.adapts
+            and not choice.given_up
+        ):
+            probed = probe(state, table, at, choice)
+            choice = choice if probed is None else probed
         if choice is not None and not holdings.claim(live, choice.entry, now_ns):
             choice = self._choose_with_room(live, table, at, choice, now_ns)
         if choice is None:
@@ -149,7 +159,7 @@ class Admission:
             self._end(live, Outcome.REJECTED, Cause.OVERLOAD, "overload: too many late requests wait", now_ns)
         else:
             self._queue(live, choice, now_ns)
-            decision = live.decision = chooser.decision(live, table, at, choice)
+            decision = live.decision = chooser.decision(live, table, at, choice, probe=choice is probed)
             told = chooser.explain(table, at, choice) if self._explain else UNTOLD
             self._emit(Decided(decision, *told))
         if not strategy.adapts and table.cold and holdings.moving == 0:

@@ -194,7 +194,9 @@ class Chooser:
             return 0.0
         return live.request.batch * prices[list(sharing.owned).index(live.candidate.processor)]
 
-    def decision(self, live: Live, table: Table, at: Situation, choice: Choice) -> Decision:
+    def decision(
+        self, live: Live, table: Table, at: Situation, choice: Choice, *, probe: bool = False
+    ) -> Decision:
         """Return the record of a choice."""
         request, entry, judged = live.request, choice.entry, choice.judged
         candidate = entry.candidate
@@ -227,6 +229,7 @@ class Chooser:
             why,
             candidate.cost_usd * at.batch,
             table.money_price_per_usd if candidate.cost_usd else 0.0,
+            probe,
         )
 
     def count_reasons(self, table: Table, at: Situation) -> Counter[Why]:

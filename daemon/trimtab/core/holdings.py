@@ -24,6 +24,8 @@ from trimtab.domain.quantities import NS_PER_S
 REST_NS = 30 * NS_PER_S
 """First rest of a variant that failed; doubles with each failure in a row, up to 16 minutes."""
 MAX_DOUBLINGS = 5
+PROCESSOR_FAILURES = 3
+"""So many failures in a row on one processor, of whatever variants, and the processor rests too (Band: 30 s)."""
 _EVICTING = Holding.EVICTING
 
 
@@ -193,7 +195,22 @@ class Holdings:
         rest.until_ns = now_ns + REST_NS * (1 << min(rest.failures - 1, MAX_DOUBLINGS))
         self._changed()
 
+    def failed_on(self, processor: str, now_ns: int) -> None:
+        """Let a processor rest on which run after run failed, as long as another one can serve.
+
+        Variants fail by themselves, so one or two failures in a row say nothing of the processor yet.
+        """
+        rests = self._state.rests
+        rest = rests.setdefault(processor, Rest(0, 0))
+        rest.failures += 1
+        others = [name for name in self._state.processors if name != processor]
+        spared = any(not resting(self._state, name, now_ns) for name in others)
+        if rest.failures >= PROCESSOR_FAILURES and spared:
+            doublings = min(rest.failures - PROCESSOR_FAILURES, MAX_DOUBLINGS)
+            rest.until_ns = now_ns + REST_NS * (1 << doublings)
+            self._changed()
+
     def worked(self, key: str, now_ns: int) -> None:
-        """Forget the failures of a variant that works again after its rest."""
+        """Forget the failures of a variant, or of a processor, that works again after its rest."""
         if key in self._state.rests and not resting(self._state, key, now_ns):
             del self._state.rests[key]

@@ -86,6 +86,7 @@ class Runs:
         self._vacate(live, candidate)
         if state.rests:
             self._holdings.worked(live.residence, now_ns)
+            self._holdings.worked(candidate.processor, now_ns)
         if live.phase is _ABANDONED:
             self._admission.forget(live, now_ns)
             return
@@ -146,6 +147,7 @@ class Runs:
         self._vacate(live, candidate)
         if event.fault == "variant":
             self._holdings.failed(live.residence, now_ns)
+            self._holdings.failed_on(candidate.processor, now_ns)
         elif event.fault == "link":
             self._lost(candidate.processor, now_ns)
         if live.phase is Phase.ABANDONED:

@@ -139,8 +139,10 @@ class Scheduler:
             return False
         if self.chooser.strategy.again:
             return True
-        if live.residence in self.state.rests and resting(self.state, live.residence, now_ns):
-            return True
+        if self.state.rests and live.candidate is not None:
+            for key in (live.residence, live.candidate.processor):
+                if resting(self.state, key, now_ns):
+                    return True
         return live.rank[0] != LATE_CLASS and not still_in_time(self.state, live, now_ns)
 
     # ---- time and the end --------------------------------------------------------------------------

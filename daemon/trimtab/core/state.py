@@ -305,7 +305,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Rest:
-    """A variant in a pool that failed: ignored until ``until_ns``, longer after each failure in a row."""
+    """A variant in a pool, or a processor, that failed: ignored until ``until_ns``, longer after each in a row."""
 
     failures: int
     until_ns: int
@@ -362,7 +362,8 @@ class State:
 
     ``sizes`` are resident bytes as measured, by residence; they replace the profile's figure. ``away`` are
     the runs, by request, on servers that take several at once; ``links`` are those of all servers.
-    ``notes`` are what the strategy remembers; ``held`` are the ranges of the policy's conditions, of those with
+    ``latency_biases`` are by residence and processor, ``energy_biases`` by residence, ``rests`` by residence or
+    processor; from ``probe_due`` arrivals on a request may be a probe. ``notes`` are what the strategy remembers; ``held`` are the ranges of the policy's conditions, of those with
     hysteresis, that hold.
     """
 
@@ -397,6 +398,7 @@ class State:
     money: Money = field(default_factory=Money)
     overhead_ns: float = 200_000.0
     arrivals: int = 0
+    probe_due: int = 64
     timer_ns: int | None = None
     notes: dict[str, float] = field(default_factory=dict)
     draining: bool = False

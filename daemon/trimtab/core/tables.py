@@ -271,10 +271,11 @@ def _note_residence(state: State, entry: Entry, spare_bytes: int, backlog_ns: in
 
 
 def _note_health(state: State, entry: Entry, now_ns: int) -> None:
-    """Block an entry whose variant failed and is resting."""
-    rest = state.rests.get(entry.residence)
-    if rest is not None and rest.until_ns > now_ns:
-        entry.blocked, entry.detail = Why.UNHEALTHY, _failures(rest)
+    """Block an entry whose variant, or whose processor, failed and is resting."""
+    for key in (entry.candidate.processor, entry.residence):
+        rest = state.rests.get(key)
+        if rest is not None and rest.until_ns > now_ns:
+            entry.blocked, entry.detail = Why.UNHEALTHY, _failures(rest)
 
 
 def _sizes(needed: int, limit: int) -> str:

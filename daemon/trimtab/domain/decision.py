@@ -99,6 +99,7 @@ class Decision(Record, frozen=True):
     ``finish_ns`` is the predicted completion on the driver's clock, ``latency_ns`` the predicted time from
     now until then (wait or load, then run). ``given_up`` is empty when every goal is expected to be met.
     ``instead_of`` is the most accurate candidate when another was chosen, ``instead_why`` why it lost.
+    A ``probe`` runs where nothing has run for long, because that costs this request next to nothing.
     """
 
     request_id: str
@@ -123,6 +124,7 @@ class Decision(Record, frozen=True):
     instead_why: Why | None = None
     cost_usd: float = 0.0
     money_price_per_usd: float = 0.0
+    probe: bool = False
 
     @property
     def candidate(self) -> str:
@@ -138,6 +140,8 @@ class Decision(Record, frozen=True):
         )
         if self.cost_usd:
             text += f" for ${self.cost_usd:.3g} at {self.money_price_per_usd:.3g}/$"
+        if self.probe:
+            text += f"; a probe of {self.processor}"
         if self.instead_why is not None:
             text += f"; not {self.instead_of}: {self.instead_why.value}"
         if self.given_up:
