@@ -6,10 +6,12 @@ from trimtab.core.state import Kind, State
 from trimtab.domain.quantities import NS_PER_S
 from trimtab.domain.request import Prefer, Request
 
-MEMORY_S = 120.0
-"""Demand is forgotten over so long: what is in memory should not follow every burst."""
-MIN_AGE_S = 10.0
-"""Arrivals are spread over at least so long: one request says little about a rate."""
+MEMORY_S = (120.0, 1800.0)
+"""Demand is forgotten over so long at least, and at most: what is in memory should not follow every burst."""
+SAMPLE = 100.0
+"""Between the two, over so many requests: fewer say little about a rate."""
+PRIOR_S = 10.0
+"""So long nothing came, before anything was seen."""
 MAX_KINDS = 32
 FORGOTTEN = 1e-2
 """A kind of which so few requests are remembered is dropped."""
@@ -64,7 +66,11 @@ class Kinds:
         """Fold what was counted into the remembered weights, and drop the kinds that nobody asks for."""
         kinds = self._state.kinds
         for kind in kinds:
-            kind.weight = kind.fresh + kind.weight * exp((kind.settled_ns - now_ns) / NS_PER_S / MEMORY_S)
+            elapsed_s = (now_ns - kind.settled_ns) / NS_PER_S
+            memory_s = min(max(MEMORY_S[0], SAMPLE / rate_per_s(kind)), MEMORY_S[1])
+            keep = exp(-elapsed_s / memory_s)
+            kind.weight = kind.weight * keep + kind.fresh
+            kind.seen_s = kind.seen_s * keep + elapsed_s
             kind.fresh, kind.settled_ns = 0, now_ns
         if min([kind.weight for kind in kinds], default=1.0) < FORGOTTEN:
             kinds[:] = [kind for kind in kinds if kind.weight >= FORGOTTEN]
@@ -87,5 +93,4 @@ class Kinds:
 
 def rate_per_s(kind: Kind) -> float:
     """Return the arrival rate of a kind when it was settled last."""
-    age_s = max(MIN_AGE_S, (kind.settled_ns - kind.first_ns) / NS_PER_S)
-    return kind.weight / (MEMORY_S * (1.0 - exp(-age_s / MEMORY_S)))
+    return max(kind.weight, FORGOTTEN) / (kind.seen_s + PRIOR_S)

@@ -52,6 +52,7 @@ class Holdings:
 
         The plan's loads wait until there are none, so that they cannot crowd out those that requests wait for.
         """
+        self._doomed = sum(r.doomed for r in state.residences.values())
         self._used_bytes = used_bytes(state)
 
     # ---- requests count on variants ----------------------------------------------------------------
@@ -106,10 +107,21 @@ class Holdings:
         return changed
 
     def shed(self) -> None:
-        """Evict what no longer fits under the memory limit and is idle."""
+        """Evict what no longer fits under the memory limit; what is in use leaves when it is idle."""
         self.loose = False
+        leaving: tuple[str, ...] = ()
         if self._used_bytes > self._state.memory_limit_bytes:
-            for key in overflow(self._state, self._catalogue.last_resorts):
+            leaving = overflow(self._state, self._catalogue.last_resorts)
+        elif not self._doomed:
+            return
+        for key, residence in self._state.residences.items():
+            doomed = key in leaving and residence.users > 0
+            if doomed != residence.doomed:
+                residence.doomed = doomed
+                self._doomed += 1 if doomed else -1
+                self._changed()
+        for key in leaving:
+            if not self._state.residences[key].users:
                 self._evict(key)
 
     def follow_plan(self, now_ns: int) -> None:

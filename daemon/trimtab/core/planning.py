@@ -4,7 +4,7 @@ from math import exp
 from typing import NamedTuple
 
 from trimtab.core.chooser import Chooser
-from trimtab.core.demand import MEMORY_S, Kinds, rate_per_s
+from trimtab.core.demand import Kinds, rate_per_s
 from trimtab.core.holdings import Holdings
 from trimtab.core.queueing import rooms_of
 from trimtab.core.residency import size_bytes
@@ -20,6 +20,8 @@ PLAN_NS = 5 * NS_PER_S
 """The plan is made again after so long while requests come, and at once when memory or the catalogue changed."""
 LEAST_RAISE = 0.005
 """By so much of a point of accuracy (half a percent) a load has to raise what a task's requests get on average."""
+PRICE_MEMORY_S = 600.0
+"""Over so long the horizon's price is averaged: it follows what is in memory, which must not follow it back and forth."""
 OUT = (*DENIED, Why.UNHEALTHY)
 
 
@@ -61,7 +63,7 @@ class Planner:
     def plan_if_due(self, now_ns: int) -> None:
         """Make a plan if it is time, and follow the one there is."""
         plan, price_per_j = self._state.plan, self._state.energy.price_per_j
-        keep = exp((plan.priced_ns - now_ns) / NS_PER_S / MEMORY_S)
+        keep = exp((plan.priced_ns - now_ns) / NS_PER_S / PRICE_MEMORY_S)
         plan.energy_price_per_j = price_per_j + (plan.energy_price_per_j - price_per_j) * keep
         plan.priced_ns = now_ns
         if self.due or now_ns - self._state.plan.planned_ns >= PLAN_NS:
@@ -104,7 +106,7 @@ class Planner:
         for key in dict.fromkeys([key for each in found for key in each]):
             home, here = catalogue.homes[key], key in catalogue.last_resorts
             held = state.residences.get(key)
-            in_memory = here or (held is not None and held.holding is not _EVICTING)
+            in_memory = here or (held is not None and held.holding is not _EVICTING and not held.doomed)
             load_cost = 0.0 if in_memory else least_cost + price_per_uj * home.load_uj
             servings = [each.get(key, NOTHING) for each in found]
             offer = Offer(

@@ -57,17 +57,22 @@ def kept_bytes(state: State, protected: Container[str]) -> int:
 
 
 def evictable(state: State, protected: Container[str]) -> Iterator[tuple[str, Residence]]:
-    """Yield residences that may leave, in order; last resorts are ``protected``.
+    """Yield idle residences that may leave, in order; last resorts are ``protected``."""
+    return ((key, r) for key, r in ranked(state, protected) if r.users == 0)
+
+
+def ranked(state: State, protected: Container[str]) -> Iterator[tuple[str, Residence]]:
+    """Yield residences in the order in which they should leave, those in use included; never ``protected`` ones.
 
     What the plan does not name goes first, least recently used first; then what it names, least worth first.
     """
     ranks = {key: rank for rank, key in enumerate(reversed(state.plan.keys), 1)}
-    idle = [
+    found = [
         (ranks.get(key, 0), r.last_used_ns, key)
         for key, r in state.residences.items()
-        if r.holding is Holding.RESIDENT and r.users == 0 and r.resident_bytes and key not in protected
+        if r.holding is Holding.RESIDENT and key not in protected and r.resident_bytes > 0
     ]
-    for _, _, key in sorted(idle):
+    for _, _, key in sorted(found):
         yield key, state.residences[key]
 
 
@@ -105,5 +110,8 @@ def _room(leaving: Iterable[tuple[str, Residence]], missing_bytes: int) -> Room:
 
 
 def overflow(state: State, protected: Container[str]) -> tuple[str, ...]:
-    """Return the residences to evict so that the limit holds again, as far as ``protected`` ones permit."""
-    return _room(evictable(state, protected), used_bytes(state) - state.memory_limit_bytes).evict
+    """Return the residences that have to leave so that the limit holds again, as far as ``protected`` ones permit.
+
+    Those in use among them leave when they are idle: what the plan names does not leave in their place.
+    """
+    return _room(ranked(state, protected), used_bytes(state) - state.memory_limit_bytes).evict

@@ -33,7 +33,10 @@ class Holding(Word):
 
 @dataclass(slots=True)
 class Residence:
-    """A variant in (or on its way into or out of) memory. ``users`` are requests that count on it."""
+    """A variant in (or on its way into or out of) memory. ``users`` are requests that count on it.
+
+    One that is ``doomed`` leaves as soon as it is idle; no further request may count on it.
+    """
 
     task: str
     variant: str
@@ -44,6 +47,7 @@ class Residence:
     last_used_ns: int
     users: int = 0
     uses: int = 0
+    doomed: bool = False
 
 
 class Live(msgspec.Struct):
@@ -254,7 +258,8 @@ class Forecast:
 class Kind:
     """Requests that want the same: their goals, the least budget among them, and how many came.
 
-    ``weight`` are arrivals up to ``settled_ns``, exponentially forgotten; ``fresh`` those since.
+    ``weight`` are arrivals up to ``settled_ns``, exponentially forgotten as is the time ``seen_s`` in which they came;
+    ``fresh`` are those since.
     """
 
     task: str
@@ -265,6 +270,7 @@ class Kind:
     min_accuracy_frac: float | None
     variant: str
     weight: float = 0.0
+    seen_s: float = 0.0
     fresh: int = 0
     first_ns: int = 0
     settled_ns: int = 0

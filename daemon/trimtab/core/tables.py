@@ -263,7 +263,7 @@ def _note_residence(state: State, entry: Entry, spare_bytes: int, backlog_ns: in
         if entry.resident_bytes > spare_bytes:
             detail = _sizes(entry.resident_bytes, state.memory_limit_bytes)
             entry.blocked, entry.detail = Why.NO_MEMORY, detail
-    elif residence.holding is _EVICTING:
+    elif residence.doomed or residence.holding is _EVICTING:
         entry.resident, entry.load_ns = False, candidate.load_ns
         entry.blocked, entry.detail = Why.NO_MEMORY, "it is leaving memory"
     elif residence.holding is _LOADING:
