@@ -162,7 +162,8 @@ class Conditions:
         if price != energy.price_per_j:
             energy.price_per_j = price
             self._chooser.forget_prices()
+        before_bytes = self._state.memory_limit_bytes
         if self._holdings.limit_memory(now_ns):
-            self._planner.due = True
+            self._planner.take_room(self._state.memory_limit_bytes - before_bytes)
             self._chooser.forget()
         self._planner.plan_if_due(now_ns)

@@ -60,6 +60,12 @@ class Planner:
         self.kinds.forget()
         self.due = True
 
+    def take_room(self, more_bytes: int) -> None:
+        """Take over a memory limit that changed: there is another plan at once if it rose or the plan no longer fits."""
+        plan = self._state.plan
+        plan.room_bytes += more_bytes
+        self.due = self.due or more_bytes > 0 or plan.room_bytes < 0
+
     def plan_if_due(self, now_ns: int) -> None:
         """Make a plan if it is time, and follow the one there is."""
         plan, price_per_j = self._state.plan, self._state.energy.price_per_j
