@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -64,6 +65,12 @@ def test_the_table_has_a_row_per_policy_and_strategy(scenario: Path) -> None:
     assert lines[0] == "small: 00:00:20"
     assert [line.split()[0] for line in lines[2:5]] == ["policy", "low-latency", "low-latency/largest"]
     assert "cpu:" in result.stdout
+
+
+def test_the_table_is_the_same_each_time_and_the_clock_stands_apart(scenario: Path) -> None:
+    once, again = (run(scenario, "--no-bounds").stdout.splitlines() for _ in range(2))
+    assert once[:-1] == again[:-1]
+    assert re.fullmatch(r"on this machine: \d+ us a decision \(p99 \d+ us\), [\d,]+ requests/s", once[-1])
 
 
 def test_seeds_are_averaged(scenario: Path) -> None:

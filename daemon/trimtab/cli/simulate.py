@@ -229,7 +229,8 @@ def _print_check(path: Path, prepared: "Prepared", runs: "Sequence[Trial]", as_j
         click.echo(f"warning: {warning}", err=True)
     tasks = ", ".join(f"{task} ({len(variants)} variants)" for task, variants in inventory.variants.items())
     click.echo(f"{path}: ok")
-    click.echo(f"  {_span(prepared.duration_ns)}, {len(prepared.sources)} streams of requests")
+    count = len(prepared.sources)
+    click.echo(f"  {_span(prepared.duration_ns)}, {count} stream{'s' if count != 1 else ''} of requests")
     click.echo(f"  tasks       {tasks}")
     click.echo(f"  processors  {', '.join(inventory.processors)}")
     click.echo(f"  runs        {', '.join(f'{run.label} (seed {run.seed})' for run in runs)}")
@@ -258,6 +259,15 @@ def print_report(report: dict[str, Any]) -> None:
         if row["missed"]:
             missed = ", ".join(f"{cause} {count:g}" for cause, count in row["missed"].items())
             click.echo(f"{'':{width}}  missed: {missed}")
+    if rows:
+        _print_clock(list(rows.values()))
+
+
+def _print_clock(rows: list[dict[str, Any]]) -> None:
+    """Tell what this machine took, apart from what is the same on every machine."""
+    typical, most = (max(row[key] for row in rows) for key in ("decision_us_p50", "decision_us_p99"))
+    rate = sum(row["requests"] for row in rows) / max(1e-9, sum(row["wall_s"] for row in rows))
+    click.echo(f"\non this machine: {typical:.0f} us a decision (p99 {most:.0f} us), {rate:,.0f} requests/s")
 
 
 COLUMNS: tuple[tuple[str, str, str, float], ...] = (
@@ -273,7 +283,6 @@ COLUMNS: tuple[tuple[str, str, str, float], ...] = (
     ("hottest C", "temperature_c_max", "{:.1f}", 1.0),
     ("memory MiB", "memory_peak_bytes", "{:.1f}", float(1 << 20)),
     ("loads", "loads", "{:.0f}", 1.0),
-    ("us/decision", "decision_us_p50", "{:.0f}", 1.0),
 )
 """Title, key, format and divisor of each column of the table."""
 
