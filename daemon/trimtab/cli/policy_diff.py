@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from trimtab_sim.policy_diff import PolicyDiff
 
 SHOWN_VARIANTS = 4
+LEAST_SHARE = 0.005
+"""A variant with a smaller share of the answers is not named: it would read 0%."""
 
 
 @click.command()
@@ -95,7 +97,7 @@ def _rows(found: "PolicyDiff", groups: Any) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for name, pair in groups.items():
         for label, one in zip(found.labels, pair, strict=True):
-            used = list(one["share_by_variant"].items())
+            used = [used for used in one["share_by_variant"].items() if used[1] >= LEAST_SHARE]
             told = ", ".join(f"{variant} {share:.0%}" for variant, share in used[:SHOWN_VARIANTS])
             more = f" and {len(used) - SHOWN_VARIANTS} more" if len(used) > SHOWN_VARIANTS else ""
             rows.append((
