@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tests.docs import shown
 
 from trimtab.cli.policy_diff import diff
 from trimtab.cli.policy_tune import tune
@@ -23,6 +24,7 @@ from trimtab_sim.simulate import Stop, simulate
 from trimtab_sim.tune import Attempt, Bench, Found, Goal, TuneError, numbers_of, read_limit, search
 from trimtab_sim.tune.goal import figure_of
 from trimtab_sim.tune.page import front
+from trimtab_sim.tune.ranges import read_range
 from trimtab_sim.tune.write import read_base, tuned_text
 
 pytest.importorskip("optuna", reason="needs the sim extra")
@@ -413,23 +415,28 @@ EXAMPLES = ROOT / "examples" / "tuning"
 
 
 def test_the_manual_shows_what_its_commands_print(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = re.findall(
-        r"^```text\n(.*?)^```", (ROOT / "docs" / "tuning.md").read_text(), re.MULTILINE | re.DOTALL
-    )
-    tuning, difference = (block.splitlines() for block in told)
-    found = dict(line.split()[::2] for line in tuning if line.startswith("defaults."))
+    """The numbers found are taken from it: searching again takes ``python tests/docs/shown.py`` on the document."""
+    by_name = {
+        one.command.split()[2]: one
+        for one in shown.commands_of((ROOT / "docs" / "tuning.md").read_text())
+        if one.lines
+    }
+    tuning = by_name["tune"].lines
     base = read_base(read_policy_text(resolve_name("balanced")), "balanced")
-    values = {tuple(name.split(".")): float(value) for name, value in found.items()}
-    assert len(values) == 2
+    rows = [line.split() for line in tuning if re.match(r"(defaults|rules)\S+ +[\d.]+ +[\d.]+$", line)]
+    numbers = [(read_range(f"{path}={now}:{float(now) * 2}", base.document), now) for path, _, now in rows]
+    assert len(numbers) > 1
+    values = {number.path: float(now) for number, now in numbers}
     (tmp_path / "tuned.yaml").write_text(tuned_text(base, values, ["from the manual"]))
     monkeypatch.chdir(EXAMPLES)
     arguments = ["balanced", str(tmp_path / "tuned.yaml"), "--trace", "held-out.yaml", "--changes", "2"]
     printed = CliRunner().invoke(diff, arguments).stdout.splitlines()
-    assert [line for line in difference if line not in printed] == []
-    figures = {cells[0]: cells[1:] for line in tuning if len(cells := line.split()) == 3}
-    shown = {cells[0]: cells[1:] for line in printed if len(cells := line.split()) == 3}
+    assert shown.matches(by_name["diff"], printed), "\n".join(printed)
+    held_out = tuning[tuning.index("held out: held-out (tuned is better)") :]
+    told = {cells[0]: cells[1:] for line in held_out if len(cells := line.split()) == 3}
+    found = {cells[0]: cells[1:] for line in printed if len(cells := line.split()) == 3}
     for name in ("accuracy_mean", "energy_j", "overdraft_j", "battery_frac_end", "on_time_frac"):
-        assert figures[name] == shown[name]
+        assert told[name] == found[name]
 
 
 def test_the_examples_can_be_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
