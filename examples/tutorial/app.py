@@ -14,7 +14,9 @@ PATIENCE_S = 120.0
 
 def main() -> None:
     """Send one image after the other and print which variants answered, and how many were right."""
-    stored = next(one for one in FolderStore((shipped_families(),)).families() if one.family.task == "fashion")
+    stored = next(
+        one for one in FolderStore((shipped_families(),)).families() if one.family.task == "fashion"
+    )
     arrays, labels = load_samples(stored)
     images = arrays["image"]
     variants: Counter[str] = Counter()

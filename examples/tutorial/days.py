@@ -37,9 +37,7 @@ def main() -> None:
         sys.stdout.write(f"{name}: {told}\n")
 
 
-def day(
-    name: str, log: Series, span_s: tuple[float, float], seed: int
-) -> tuple[Series, ArrivalTrace, float]:
+def day(name: str, log: Series, span_s: tuple[float, float], seed: int) -> tuple[Series, ArrivalTrace, float]:
     """Return what the phone did between two times of the log, when the app asked, and for how long it was lit."""
     begins_s, ends_s = find_sessions(log)
     inside = (begins_s >= span_s[0]) & (ends_s <= span_s[1])
