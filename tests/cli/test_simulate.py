@@ -175,3 +175,9 @@ def test_ctrl_c_ends_cleanly_with_partial_results(tmp_path: Path) -> None:
     assert list(report["policies"]) == ["balanced"]
     assert report["policies"]["balanced"]["requests"] > 100
     assert json.loads((out / "summary.json").read_text())["partial"] is True
+
+
+def test_a_strategy_given_twice_is_refused(scenario: Path) -> None:
+    result = run(scenario, "--strategy", "largest", "--strategy", "largest")
+    assert result.exit_code == 2
+    assert "'largest' is given twice" in result.stderr

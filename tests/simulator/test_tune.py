@@ -423,10 +423,10 @@ def test_the_manual_shows_what_its_commands_print(tmp_path: Path, monkeypatch: p
     }
     tuning = by_name["tune"].lines
     base = read_base(read_policy_text(resolve_name("balanced")), "balanced")
-    rows = [line.split() for line in tuning if re.match(r"(defaults|rules)\S+ +[\d.]+ +[\d.]+$", line)]
-    numbers = [(read_range(f"{path}={now}:{float(now) * 2}", base.document), now) for path, _, now in rows]
+    rows = [re.split(r" {2,}", line) for line in tuning if re.match(r"(defaults|rules)\S* {2,}", line)]
+    numbers = [read_range(f"{path}={now}:{above(now)}", base.document) for path, _, now in rows]
     assert len(numbers) > 1
-    values = {number.path: float(now) for number, now in numbers}
+    values = {number.path: number.low for number in numbers}
     (tmp_path / "tuned.yaml").write_text(tuned_text(base, values, ["from the manual"]))
     monkeypatch.chdir(EXAMPLES)
     arguments = ["balanced", str(tmp_path / "tuned.yaml"), "--trace", "held-out.yaml", "--changes", "2"]
@@ -437,6 +437,20 @@ def test_the_manual_shows_what_its_commands_print(tmp_path: Path, monkeypatch: p
     found = {cells[0]: cells[1:] for line in printed if len(cells := line.split()) == 3}
     for name in ("accuracy_mean", "energy_j", "overdraft_j", "battery_frac_end", "on_time_frac"):
         assert told[name] == found[name]
+
+
+def test_where_nothing_can_be_written_is_told_before_the_search(tmp_path: Path) -> None:
+    out = tmp_path / "none" / "tuned.yaml"
+    arguments = ["nosuch", "--trace", "nosuch.yaml", "--maximize", "accuracy_mean", "--out", str(out)]
+    result = CliRunner().invoke(tune, arguments)
+    assert result.exit_code == 1
+    assert result.stderr == f"error: {out}: nothing can be written to {out.parent}\n"
+
+
+def above(now: str) -> str:
+    """Return a number a little higher, with its unit."""
+    figure, _, unit = now.partition(" ")
+    return f"{float(figure) * 1.01} {unit}".strip()
 
 
 def test_the_examples_can_be_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """``trimtab policy tune``: search a policy's numbers on some scenarios, and tell what they are worth on others."""
 
-import signal
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trimtab.cli.interrupts import INTERRUPTED, interruptible
 from trimtab.cli.output import fail, json_option, print_json, table, user_errors
-from trimtab.cli.simulate import INTERRUPTED
 
 if TYPE_CHECKING:
     from trimtab_sim.scenario import Prepared
-    from trimtab_sim.simulate import Stop
     from trimtab_sim.tune import Attempt, Goal, Number
     from trimtab_sim.tune.report import Asked
 
@@ -82,12 +81,17 @@ def _tune(asked: "Asked", vary: tuple[str, ...], only: bool, out: Path, as_json:
     from trimtab_sim.tune.report import story
     from trimtab_sim.tune.write import read_base, tuned_text
 
+    if not os.access(out.parent, os.W_OK):
+        fail(f"{out}: nothing can be written to {out.parent}")
     path = resolve_name(asked.base)
     base = read_base(read_policy_text(path), str(path))
     numbers = numbers_of(base.document, vary, only=only)
     training, judging = _prepared(asked.training), _prepared(asked.held_out)
     bench = Bench(training, asked.goal)
-    with _interruptible() as stop, _progress(asked.trials) as tell:
+    with (
+        interruptible("stopping with the best so far ... (Ctrl-C again: at once)") as stop,
+        _progress(asked.trials) as tell,
+    ):
         found = search(
             base.document, numbers, bench, trials=asked.trials, seed=asked.seed, stop=stop, tell=tell
         )
@@ -125,9 +129,8 @@ def _prepared(files: Sequence[str]) -> "tuple[Prepared, ...]":
     from trimtab_sim.scenario import prepare_file
 
     found = tuple(prepare_file(file) for file in files)
-    for prepared in found:
-        for note in prepared.notes:
-            click.echo(f"warning: {note}", err=True)
+    for note in dict.fromkeys(note for prepared in found for note in prepared.notes):
+        click.echo(f"warning: {note}", err=True)
     return found
 
 
@@ -174,25 +177,6 @@ def _print_sides(title: str, one: dict[str, Any], goal: "Goal") -> None:
 
 def _cell(value: Any) -> str:
     return "-" if value is None else f"{value:.5g}"
-
-
-@contextmanager
-def _interruptible() -> "Iterator[Stop]":
-    """Yield what Ctrl-C asks to stop; a second one interrupts at once."""
-    from trimtab_sim.simulate import Stop
-
-    stop = Stop()
-
-    def on_signal(_number: int, _frame: object) -> None:
-        stop.ask()
-        signal.signal(signal.SIGINT, before)
-        click.echo("stopping with the best so far ... (Ctrl-C again: at once)", err=True)
-
-    before = signal.signal(signal.SIGINT, on_signal)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

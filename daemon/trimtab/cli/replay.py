@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trimtab.cli.interrupts import INTERRUPTED
 from trimtab.cli.output import json_option, print_json, table, user_errors
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from trimtab_sim.what_if import Played
 
 LEAST_SHARE = 0.01
-INTERRUPTED = 130
-"""Exit code of a command that Ctrl-C ended: 128 + SIGINT, as shells have it."""
 Progress = Callable[[int, int], None]
 """Told how many are done and how many there are."""
 

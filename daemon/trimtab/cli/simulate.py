@@ -1,6 +1,5 @@
 """``trimtab simulate``: run a scenario file under one or more policies and put the results side by side."""
 
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trimtab.cli.interrupts import INTERRUPTED, interruptible
 from trimtab.cli.output import fail, json_option, print_json, table, user_errors
 
 if TYPE_CHECKING:
     from trimtab_sim.results.trial import Trial
     from trimtab_sim.scenario import Prepared
-    from trimtab_sim.simulate import News, Stop
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 and the number of SIGINT."""
+    from trimtab_sim.simulate import News
 
 
 def _duration(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
@@ -89,7 +86,7 @@ def _run(
     from trimtab_sim.simulate import simulate as run_all
 
     with ExitStack() as stack:
-        stop = stack.enter_context(_interruptible())
+        stop = stack.enter_context(interruptible("stopping ... (Ctrl-C again: at once, without results)"))
         tell = stack.enter_context(_progress(len(runs)))
         results = stack.enter_context(Results(prepared, out, kind))
         try:
@@ -120,6 +117,8 @@ def _trials(
 
     scenario = prepared.scenario
     inventory = inventory_of(prepared.world)
+    if twice := [name for name in strategies if strategies.count(name) > 1]:
+        raise click.BadParameter(f"{twice[0]!r} is given twice", param_hint="--strategy")
     for name in strategies:
         for fault in strategy_faults(name, inventory):
             raise click.BadParameter(fault, param_hint="--strategy")
@@ -132,25 +131,6 @@ def _trials(
 
 
 # ---- while it runs ---------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _interruptible() -> "Iterator[Stop]":
-    """Yield what Ctrl-C asks to stop; a second Ctrl-C interrupts at once."""
-    from trimtab_sim.simulate import Stop
-
-    stop = Stop()
-
-    def on_signal(_number: int, _frame: object) -> None:
-        stop.ask()
-        signal.signal(signal.SIGINT, before)
-        click.echo("stopping ... (Ctrl-C again: at once, without results)", err=True)
-
-    before = signal.signal(signal.SIGINT, on_signal)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

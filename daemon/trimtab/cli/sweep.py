@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trimtab.cli.interrupts import INTERRUPTED
 from trimtab.cli.output import fail, json_option, print_json, table, user_errors
 
 if TYPE_CHECKING:
     from trimtab_sim.sweep import Plan, Pool, SweepOutcome
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 and the number of SIGINT."""
 SHOWN = ("on_time_frac", "accuracy_mean", "energy_j", "battery_frac_end", "lifetime_s")
 """Figures whose means are printed; the file has all of them."""
 
