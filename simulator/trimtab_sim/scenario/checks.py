@@ -52,7 +52,10 @@ def _workload(root: Mapping[str, Any]) -> Iterator[_Found]:
 
 
 def _arrivals(arrivals: Mapping[str, Any], path: Path) -> Iterator[_Found]:
-    """Yield durations of a generator that are nothing."""
+    """Yield durations of a generator that are nothing, and hours of which none has a request."""
+    hours = _sequence(_mapping(arrivals.get("diurnal")).get("hours"))
+    if hours and all(weight == 0 for weight in hours):
+        yield (*path, "diurnal", "hours"), "no hour has any weight; at least one has to be above 0"
     for kind, figures in arrivals.items():
         for key in ("every", "busy", "quiet", "session", "pause"):
             yield from _duration(_mapping(figures).get(key), (*path, kind, key))

@@ -4,8 +4,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from trimtab.domain.policy import Policy
+from trimtab.domain.quantities import NS_PER_S
+from trimtab.domain.settings import allows
 from trimtab.policy import Inventory
 from trimtab.policy.errors import Path as Place
 from trimtab.policy.errors import Problem
@@ -29,6 +32,9 @@ from trimtab_sim.scenario.surroundings import (
 )
 from trimtab_sim.scenario.workload import ENDLESS_NS, Source, Span, merged
 from trimtab_sim.traces import ArrivalReading, ArrivalTrace, Reading, TraceError, load_arrivals, load_series
+
+MAX_LATENCY_NS: Final = 3600 * NS_PER_S
+"""A network that takes longer for one request is a mistake in a table, and its run would not end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +105,16 @@ def prepare(scenario: Scenario) -> Prepared:
     traces = _traces(scenario, problems, notes)
     sources = _sources(scenario, world, problems, notes)
     if world is not None:
+        _check_world(scenario, world, problems)
         check_strategies(scenario.strategies, inventory_of(world), scenario.document, problems)
     refuse(tuple(problems))
     assert world is not None
     duration_ns = _duration_ns(scenario, sources)
+    notes += [
+        f"workload[{index}]: begins when the scenario has ended, so it asks for nothing"
+        for index, stream in enumerate(scenario.streams)
+        if stream.begin_ns >= duration_ns
+    ]
     return Prepared(scenario, device, world, policies, sources, traces, duration_ns, tuple(notes))
 
 
@@ -110,6 +122,23 @@ def inventory_of(world: World) -> Inventory:
     """Return what policies and strategies may name."""
     variants = {family.task: tuple(v.name for v in family.variants) for family in world.families}
     return Inventory(variants, tuple(processor.name for processor in world.processors))
+
+
+def _check_world(scenario: Scenario, world: World, problems: list[Problem]) -> None:
+    """Add what the processors and profiles at hand make impossible."""
+    names = [processor.name for processor in world.processors]
+    for index, slowdown in enumerate(scenario.contention):
+        if not any(allows(slowdown.processors, name) for name in names):
+            message = f"matches no processor; known here: {', '.join(names)}"
+            problems.append(scenario.document.problem(("contention", index, "processor"), message))
+    for task, profiles in world.profiles.items():
+        slow = next((one for one in profiles if sum(one.stage_latency_ns) > MAX_LATENCY_NS), None)
+        if slow is not None:
+            hours = sum(slow.stage_latency_ns) / MAX_LATENCY_NS
+            message = (
+                f"{task}/{slow.variant} takes {hours:.3g} h on {slow.processor}; at most 1 h can be simulated"
+            )
+            problems.append(scenario.document.problem(("family",), message))
 
 
 def _traces(scenario: Scenario, problems: list[Problem], notes: list[str]) -> tuple[Recorded, ...]:
@@ -166,6 +195,10 @@ def _arrival_trace(
     notes += _notes(path, reading)
     if not len(reading.arrivals):
         problems.append(scenario.document.problem((*place, "arrivals"), f"{path}: no request in it"))
+    elif reading.arrivals.at_ns[0] < 0:
+        early_s = -int(reading.arrivals.at_ns[0]) / NS_PER_S
+        message = f"{path}: the first request comes {early_s:g} s before the beginning; times count from it"
+        problems.append(scenario.document.problem((*place, "arrivals"), message))
     return reading.arrivals
 
 

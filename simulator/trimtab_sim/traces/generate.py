@@ -137,7 +137,7 @@ def _cut(draw: Callable[[int], Floats], duration_s: float, expected: int) -> Tim
     """Return times in microseconds below ``duration_s``, drawing gaps in seconds until they fill it."""
     end_us, parts, last_us = round(duration_s * 1e6), [], 0
     while last_us < end_us:
-        gaps_us = np.maximum(np.rint(draw(expected // 8 + 64) * 1e6), 0.0).astype(np.int64)
+        gaps_us = np.clip(np.rint(draw(expected // 8 + 64) * 1e6), 0.0, end_us).astype(np.int64)
         parts.append(last_us + np.cumsum(gaps_us))
         last_us = int(parts[-1][-1])
     at_us = np.concatenate(parts)

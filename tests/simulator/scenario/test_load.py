@@ -40,6 +40,10 @@ def scenario(text: str) -> Scenario:
             "s.yaml:6:15: workload[0].arrivals: expected exactly one kind of arrivals such as {poisson: {rate_per_s: 2}}, not a mapping of 2",
         ),
         (
+            HEAD + f"workload:\n  - arrivals: {{diurnal: {{rate_per_s: 1, hours: {[0] * 24}}}}}\n",
+            "s.yaml:6:48: workload[0].arrivals.diurnal.hours: no hour has any weight; at least one has to be above 0",
+        ),
+        (
             HEAD + "workload:\n  - arrivals: {poisson: {rate_per_s: 1}}\n    begin: 2min\n    until: 1min\n",
             "s.yaml:8:12: workload[0].until: until must be after begin: nothing lies between them",
         ),

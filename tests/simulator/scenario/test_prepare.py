@@ -115,6 +115,42 @@ def test_odd_rows_of_a_file_are_noted_with_their_line(make: Make, tmp_path: Path
     assert [arrival.at_ns for arrival in prepared.arrivals(0)] == [NS_PER_S, 3 * NS_PER_S]
 
 
+def test_requests_before_the_beginning_are_refused(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("t_s\n-1.5\n3\n")
+    (found,) = problems(make, stream="workload: [{arrivals: a.csv}]\n")
+    assert "workload[0].arrivals: " in found
+    assert found.endswith("the first request comes 1.5 s before the beginning; times count from it")
+
+
+def test_contention_of_no_processor_is_refused(make: Make) -> None:
+    (found,) = problems(make, "contention: [{factor: 2}, {processor: 'gpu*', factor: 2}]\n")
+    assert "contention[1].processor: matches no processor; known here: cpu:0, cpu:1, cpu:0-1" in found
+
+
+def test_a_network_whose_run_would_not_end_is_refused(make: Make, tmp_path: Path) -> None:
+    table = "task,variant,processor,accuracy_pct,latency_ms\na,b,cpu:0,50,1e10\n"
+    (tmp_path / "slow.csv").write_text(table)
+    head = HEAD.replace("family: fashion", "family: slow.csv")
+    (found,) = problems(make, head=head)
+    assert "family: a/b takes 2.78e+03 h on cpu:0; at most 1 h can be simulated" in found
+
+
+def test_a_stream_that_begins_after_the_end_is_noted(make: Make) -> None:
+    late = "workload: [{begin: 1h, arrivals: {poisson: {rate_per_s: 1}}}]\n"
+    prepared = make(stream=late)
+    assert prepared.notes == ("workload[0]: begins when the scenario has ended, so it asks for nothing",)
+    assert list(prepared.arrivals(0)) == []
+
+
+def test_rare_requests_may_not_come_at_all(make: Make) -> None:
+    for kind in (
+        "poisson: {rate_per_s: 1e-12}",
+        "gamma: {rate_per_s: 1e-12}",
+        "diurnal: {rate_per_s: 1e-12}",
+    ):
+        assert list(make(stream=f"workload: [{{arrivals: {{{kind}}}}}]\n").arrivals(0)) == []
+
+
 def test_without_a_duration_the_last_request_ends_it(make: Make, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("t_s\n1\n3\n")
     text = f"{HEAD}workload: [{{arrivals: a.csv, speed: 2}}]\n"
