@@ -124,7 +124,9 @@ def test_a_policy_against_itself_changes_nothing(prepared: Prepared, folder: Pat
 
 
 def test_an_empty_battery_is_told(folder: Path) -> None:
-    small = prepare(load_scenario(SCENARIO.replace("energy_j: 5", "energy_j: 0.05, background_mw: 4")))
+    """Without a reserve nothing holds the second policy back: it empties the battery before the first does."""
+    battery = "energy_j: 0.2, background_mw: 4, reserve: 0 %"
+    small = prepare(load_scenario(SCENARIO.replace("energy_j: 5, reserve: 5 %", battery)))
     found = compared(small, folder, ("thrifty", "rich"), most=100)
     assert any("lost: device off" in (change.a, change.b) for change in found.changes)
 

@@ -146,7 +146,8 @@ def _head(rows: _Rows, findings: Findings) -> Head:
     while True:
         lines, heads = rows.take(1)
         if not heads:
-            raise findings.refuse("empty")
+            told = findings.all()
+            raise findings.refuse(told[0].message if told else "empty")
         (line,), (row,) = lines, heads
         if not any(row):
             continue
@@ -156,11 +157,16 @@ def _head(rows: _Rows, findings: Findings) -> Head:
         names = [headers.normal(name) for name in row]
         places = [(i, headers.TIMES[name]) for i, name in enumerate(names) if name in headers.TIMES]
         if not places:
-            raise findings.refuse(
-                f"no column is a time; expected one of {listed(headers.TIMES, 99)}, found {listed(row)}", line
-            )
+            raise findings.refuse(_no_time(row), line)
         columns = _columns(names, places[0][0], line, findings)
         return _one_kind(Head(places[0], columns, line, len(row), words), findings)
+
+
+def _no_time(row: Sequence[str]) -> str:
+    """Return why a header cannot be read: separators other than commas, or no column that is a time."""
+    if len(row) == 1 and (mark := next((mark for mark in (";", "\t") if mark in row[0]), "")):
+        return f"columns are separated by commas; here they seem to be by {mark!r}"
+    return f"no column is a time; expected one of {listed(headers.TIMES, 99)}, found {listed(row)}"
 
 
 def _one_kind(head: Head, findings: Findings) -> Head:

@@ -45,6 +45,8 @@ def write_trace(trace: Trace, path: Path) -> None:
         with beside.open("wb") as file:
             writer(trace, file)
         beside.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
 

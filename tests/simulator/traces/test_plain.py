@@ -237,3 +237,16 @@ def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
         load_series(tmp_path)
     with pytest.raises(FileNotFoundError):
         load_series(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_columns_separated_otherwise_are_named(tmp_path: Path, mark: str) -> None:
+    with pytest.raises(TraceError, match="columns are separated by commas; here they seem to be by"):
+        load_trace(write(tmp_path, f"at_s{mark}app\n1{mark}camera\n"))
+
+
+def test_a_compressed_file_without_a_whole_line_is_damaged_and_not_empty(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(b"at_s\n1\n2\n")[:-6])
+    with pytest.raises(TraceError, match=r"t\.csv\.gz: the compressed file is damaged"):
+        load_trace(path)

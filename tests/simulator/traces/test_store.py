@@ -132,3 +132,10 @@ def test_parquet(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes((tmp_path / "x.parquet").read_bytes()[:-20])
     with pytest.raises(TraceError, match="not a trace stored by this program"):
         load_trace(tmp_path / "bad.parquet")
+
+
+def test_a_folder_that_is_not_there_is_told_with_the_files_own_name(tmp_path: Path) -> None:
+    trace = Series("t", np.array([0]), {"screen_on": np.array([1.0])})
+    with pytest.raises(FileNotFoundError) as caught:
+        write_trace(trace, tmp_path / "none" / "t.csv")
+    assert caught.value.filename == str(tmp_path / "none" / "t.csv")
