@@ -91,7 +91,7 @@ def test_the_scheduler_prices_energy_by_the_horizon() -> None:
         world.state.forecast = Forecast(
             world.now_ns, 590.0, 9990.0, 9990.0, streams={"t": Stream("t", flow=flow)}
         )
-        clearing = world.scheduler.chooser.markets.clearing(world.now_ns)
+        clearing = world.scheduler.chooser.markets.clearing(world.now_ns).energy
         assert clearing.price_per_j == pytest.approx(price, rel=0.01)
 
 

@@ -138,7 +138,11 @@ class Admission:
         live.rank = (class_of(live.request.priority), order_ns, live.seq)
         at = chooser.situation(live, table, now_ns)
         choice = strategy.choose(table, at, live, state)
-        if choice is not None and strategy.adapts and is_too_dear(choice, at, table.ration_price_per_j):
+        if (
+            choice is not None
+            and strategy.adapts
+            and is_too_dear(choice, at, table.ration_price_per_j, table.money_price_per_usd)
+        ):
             self._end(live, Outcome.REJECTED, Cause.RESERVE, TOO_DEAR, now_ns)
             return
         probed = None

@@ -44,8 +44,8 @@ class Catalogue:
         self.last_resorts: dict[str, Home] = {}
         self.groups: dict[str, int] = {}
         self.servers: dict[str, int] = {}
-        self.charged = False
-        """Whether some candidate costs money."""
+        self.charged = self.remote = False
+        """Whether some candidate costs money, or is on a server."""
         self.renew()
 
     def renew(self) -> None:
@@ -71,7 +71,9 @@ class Catalogue:
         self.last_resorts = dict(
             [self._home_of(task, profile) for task, profile in found if profile is not None]
         )
-        self.charged = any(one.cost_usd > 0.0 for some in self.candidates.values() for one in some)
+        every = [one for some in self.candidates.values() for one in some]
+        self.charged = any(one.cost_usd > 0.0 for one in every)
+        self.remote = any(one.remote for one in every)
 
     def candidates_of(self, family: Family, profiles: tuple[Profile, ...]) -> tuple[Candidate, ...]:
         """Return a family's candidates on this device; raise ``ValueError`` where figures do not match."""

@@ -157,10 +157,11 @@ class Conditions:
         renew_account(self._state, now_ns)
         energy = self._state.energy
         pass_time(self._state, now_ns)
-        price = tilted_price(energy, self._chooser.markets.clearing(now_ns))
+        money, found = self._state.money, self._chooser.markets.clearing(now_ns)
+        prices = tilted_price(energy, found.energy), tilted_price(money, found.money)
         energy.priced_ns, energy.priced_arrivals = now_ns, self._state.arrivals
-        if price != energy.price_per_j:
-            energy.price_per_j = price
+        if prices != (energy.price_per_j, money.price_per_usd):
+            energy.price_per_j, money.price_per_usd = prices
             self._chooser.forget_prices()
         before_bytes = self._state.memory_limit_bytes
         if self._holdings.limit_memory(now_ns):

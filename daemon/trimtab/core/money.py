@@ -12,7 +12,7 @@ from itertools import pairwise
 from math import inf
 from typing import NamedTuple
 
-from trimtab.core.prices import Clearing, concave_hull
+from trimtab.core.prices import Clearing, concave_hull, segments_of
 from trimtab.core.state import Money, State
 from trimtab.domain.policy import MoneyGoal
 from trimtab.domain.quantities import NS_PER_S
@@ -50,10 +50,22 @@ class Prices(NamedTuple):
 
 
 class _Point(NamedTuple):
+    """The program's optimum at a price of money, what is then spent, and the clearing of energy."""
+
     price: float
     value: float
     spent_usd: float
     energy: Clearing
+
+
+class _Program(NamedTuple):
+    """Both budgets, and the lots: those that cost no money as segments, known once and for all."""
+
+    budget_j: float
+    budget_usd: float
+    value: float
+    segments: list[tuple[float, float, float]]
+    charged: list[Lot]
 
 
 # ---- the account -----------------------------------------------------------------------------------------
@@ -107,10 +119,11 @@ def two_prices(lots: Sequence[Lot], budget_j: float, budget_usd: float, near: fl
 
     Where not even the cheapest choice fits the budget of money, its price is more than any offer is worth.
     """
-    free = _at(lots, budget_j, budget_usd, 0.0)
+    program = _program(lots, budget_j, budget_usd)
+    free = _at(program, 0.0)
     if free.spent_usd <= budget_usd:
         return Prices(free.energy, Clearing(0.0, 1.0))
-    low, high = _interval(lots, budget_j, budget_usd, near, free)
+    low, high = _interval(program, near, free)
     least = NEAR * high.price
     for _ in range(STEPS):
         if high.spent_usd > budget_usd or high.price - low.price <= least:
@@ -118,29 +131,42 @@ def two_prices(lots: Sequence[Lot], budget_j: float, budget_usd: float, near: fl
         price = max(_crossing(low, high, budget_usd), low.price + least)
         if price >= high.price:
             break
-        point = _at(lots, budget_j, budget_usd, price)
+        point = _at(program, price)
         if _is_tangent(point, low, budget_usd):
             return _cleared(low, high, point, budget_usd)
         low, high = (point, high) if point.spent_usd > budget_usd else (low, point)
     return _cleared(low, high, high, budget_usd)
 
 
-def _interval(
-    lots: Sequence[Lot], budget_j: float, budget_usd: float, near: float, free: _Point
-) -> tuple[_Point, _Point]:
+def _program(lots: Sequence[Lot], budget_j: float, budget_usd: float) -> _Program:
+    value, segments, charged = 0.0, list[tuple[float, float, float]](), list[Lot]()
+    for lot in lots:
+        if any(offer.usd > 0.0 for offer in lot.offers):
+            charged.append(lot)
+            continue
+        hull = concave_hull((offer.energy_j, offer.utility) for offer in lot.offers)
+        if hull:
+            budget_j -= lot.requests * hull[0][0]
+            value += lot.requests * hull[0][1]
+            segments += [(slope, lot.requests * width_j, 0.0) for slope, width_j in segments_of(hull)]
+    segments.sort(reverse=True)
+    return _Program(budget_j, budget_usd, value, segments, charged)
+
+
+def _interval(program: _Program, near: float, free: _Point) -> tuple[_Point, _Point]:
     """Return points on both sides of the dual, begun where it was last."""
-    prohibitive = 2.0 * max(o.utility / o.usd for lot in lots for o in lot.offers if o.usd > 0.0) + 1.0
-    low, price = free, near if near > 0.0 else prohibitive
+    worths = [o.utility / o.usd for lot in program.charged for o in lot.offers if o.usd > 0.0]
+    prohibitive = 2.0 * max(worths, default=0.0) + 1.0
+    low, price, budget_usd = free, near if near > 0.0 else prohibitive, program.budget_usd
     while True:
-        point = _at(lots, budget_j, budget_usd, min(price, prohibitive))
+        point = _at(program, min(price, prohibitive))
         if point.spent_usd <= budget_usd or point.price >= prohibitive:
-            high = point
             break
-        low, price = point, price * STRIDE if near > 0.0 and price < 2.0 * near else prohibitive
+        low, price = point, price * STRIDE if price < 2.0 * near else prohibitive
     if low is free and near > 0.0:
-        point = _at(lots, budget_j, budget_usd, high.price / STRIDE)
-        low, high = (point, high) if point.spent_usd > budget_usd else (free, point)
-    return low, high
+        below = _at(program, point.price / STRIDE)
+        return (below, point) if below.spent_usd > budget_usd else (free, below)
+    return low, point
 
 
 def _crossing(low: _Point, high: _Point, budget_usd: float) -> float:
@@ -163,17 +189,15 @@ def _cleared(low: _Point, high: _Point, at: _Point, budget_usd: float) -> Prices
     return Prices(at.energy, Clearing(at.price, min(1.0, max(0.0, share))))
 
 
-def _at(lots: Sequence[Lot], budget_j: float, budget_usd: float, price: float) -> _Point:
+def _at(program: _Program, price: float) -> _Point:
     """Solve the program with energy alone, money being charged for at ``price``."""
-    segments: list[tuple[float, float, float]] = []
-    value, spent_usd = price * budget_usd, 0.0
-    for requests, offers in lots:
+    budget_j, spent_usd, segments = program.budget_j, 0.0, program.segments.copy()
+    value = program.value + price * program.budget_usd
+    for requests, offers in program.charged:
         usd = {}
         for energy_j, utility, cost in sorted(offers, key=_dearest_first):
             usd[energy_j, utility - price * cost] = cost
         hull = concave_hull(usd)
-        if not hull:
-            continue
         budget_j -= requests * hull[0][0]
         value += requests * hull[0][1]
         spent_usd += requests * usd[hull[0]]
