@@ -1,11 +1,13 @@
 """MCDNN's shares of energy, against figures worked by hand."""
 
+from dataclasses import replace
+
 import pytest
-from tests.strategies.situations import Asked, S, entry
+from tests.strategies.situations import GPU, Asked, S, entry
 
 from trimtab.core.state import Holding, Residence, State
 from trimtab.domain.device import DeviceState
-from trimtab.domain.policy import BatteryGoal, Policy
+from trimtab.domain.policy import BatteryGoal, MoneyGoal, Policy
 from trimtab.strategies.mcdnn import Mcdnn, count, frequency, share_j
 
 CHEAP, MIDDLE, DEAR = (
@@ -84,3 +86,18 @@ def test_frequency_is_the_mean_since_the_first_request() -> None:
     for second in (10, 12, 14, 18):
         count(notes, "t", second * S)
     assert frequency(notes, "t", 20 * S) == pytest.approx(0.3)
+
+
+def test_a_server_is_affordable_by_the_money_left() -> None:
+    """$1 for 1000 s, a request every 2 s: 0.5 x 0.001 / 0.25 = 0.2 cents each, the energy for sending not asked for."""
+    goal = MoneyGoal(1.0, last_for_ns=1100 * S)
+    state = battery(policy=Policy("p", battery=BatteryGoal(last_for_ns=1100 * S), money=goal))
+    near, far = (
+        entry(name, 2.0, accuracy, 2.0, processor=GPU) for name, accuracy in (("fair", 0.85), ("best", 0.9))
+    )
+    for one, usd in ((near, 0.0019), (far, 0.0021)):
+        one.candidate = replace(one.candidate, cost_usd=usd, remote=True)
+    assert ask(CHEAP, near, far, state=state).ask() == ("fair@gpu", False)
+    assert ask(CHEAP, far, state=state).ask() == ("cheap@cpu", False)
+    state.money.spent_usd = 0.1
+    assert ask(CHEAP, near, far, state=state).ask() == ("cheap@cpu", False)

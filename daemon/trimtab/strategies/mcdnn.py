@@ -5,16 +5,19 @@ Approximate model scheduling (section 5), by the rules of the authors' published
 A request of a task with frequency f may take f (E / T) / (sum of f'^2 + f^2) joules, where E is the energy left, T the
 time left and the sum goes over the other tasks in memory. The most accurate variant within its share, and in time,
 serves; none within it: the cheapest. For a variant not in memory E is less by its load times T over the time since
-the task's last load, so that frequent loads make it unaffordable.
+the task's last load, so that frequent loads make it unaffordable. A server's variant is affordable by its price alone, with
+the money left in place of the energy; none affordable anywhere: the cheapest of the device.
 
 Differs from the paper's setting: frequencies are the mean rates seen so far, not known ones; the energy is what is above
 the policy's reserve, so unlike the published code it cannot be overdrawn; the variant in memory serves while a
-better one that is affordable is being loaded, where the code only knows device, server or neither; the server's
-budget, specialised models and shared answers are left out. Without a battery or horizon every variant is affordable.
+better one that is affordable is being loaded, where the code only knows device, server or neither; money cannot be
+overdrawn either; specialised models and shared answers are left out. Without a budget or horizon every variant is
+affordable.
 """
 
 from math import inf
 
+from trimtab.core.money import money_left_s, spare_usd
 from trimtab.core.prices import energy_left_j, horizon_left_s
 from trimtab.core.selection import Choice, Entry, Situation, Table
 from trimtab.core.state import Holding, Live, State
@@ -26,7 +29,7 @@ SOONEST_S = 1e-3
 
 
 def share_j(frequency: float, others: float, energy_j: float, left_s: float) -> float:
-    """Return the joules one request may take; ``others`` is the sum of the other tasks' squared frequencies."""
+    """Return the joules (or dollars) one request may take; ``others`` is the sum of the other tasks' squared frequencies."""
     return frequency * (energy_j / left_s) / (others + frequency * frequency)
 
 
@@ -59,14 +62,14 @@ class Mcdnn(Picking):
         fitting = [
             e
             for e, slack_ns in ask.slacks()
-            if latency_ns(e, at) <= slack_ns
-            and e.candidate.expected_energy_uj * at.batch <= budget.share_uj(e, state)
+            if latency_ns(e, at) <= slack_ns and budget.affords(e, at.batch, state)
         ]
         if fitting:
             key = lambda e: (-e.top_accuracy, e.candidate.expected_energy_uj, e.name)  # noqa: E731
             return Pick(min(fitting, key=key), False)
-        resident = [pair for pair in ask.slacks() if pair[0].resident] or ask.slacks()
-        entry, slack_ns = min(resident, key=lambda pair: (pair[0].candidate.expected_energy_uj, -pair[1], pair[0].name))  # fmt: skip
+        here = [pair for pair in ask.slacks() if not pair[0].candidate.remote] or ask.slacks()
+        resident = [pair for pair in here if pair[0].resident] or here
+        entry, slack_ns = min(resident, key=lambda pair: (pair[0].candidate.expected_energy_uj, pair[0].candidate.cost_usd, -pair[1], pair[0].name))  # fmt: skip
         return Pick(entry, latency_ns(entry, at) > slack_ns)
 
 
@@ -82,13 +85,30 @@ class _Budget:
         self._left_s, self._energy_j = left_s or 1.0, energy_j or 0.0
         alone = 1.0 / self._left_s
         self._frequency = frequency(state.notes, task_of, now_ns) or alone
-        held = {r.task for r in state.residences.values() if r.holding is not Holding.EVICTING}
-        rates = [frequency(state.notes, task, now_ns) for task in sorted(held) if task != task_of]
-        self._others = sum([rate * rate for rate in rates])
+        away = {p.pool for p in state.processors.values() if p.is_remote}
+        held = [r for r in state.residences.values() if r.holding is not Holding.EVICTING]
+        there = {r.task for r in held if r.pool in away}
+        here = {r.task for r in held if r.pool not in away}
+        self._others, self._others_there = (
+            sum([frequency(state.notes, task, now_ns) ** 2 for task in sorted(tasks) if task != task_of])
+            for tasks in (here, there)
+        )
+        money = state.policy.money
+        self._money_s = None if money is None else money_left_s(money, state.money, now_ns)
         loads_ns = [r.ready_ns for r in state.residences.values() if r.task == task_of]
         self._since_load_s = max(
             SOONEST_S, (now_ns - max(loads_ns, default=state.policy_since_ns)) / NS_PER_S
         )
+
+    def affords(self, entry: Entry, batch: int, state: State) -> bool:
+        """Return whether an entry is within the request's share: of energy here, of money on a server."""
+        candidate = entry.candidate
+        if not candidate.remote:
+            return candidate.expected_energy_uj * batch <= self.share_uj(entry, state)
+        if self._money_s is None:
+            return True
+        share = share_j(self._frequency, self._others_there, spare_usd(state), self._money_s)
+        return candidate.cost_usd * batch <= share
 
     def share_uj(self, entry: Entry, state: State) -> float:
         """Return the request's share for an entry, less what loading it this often would cost."""

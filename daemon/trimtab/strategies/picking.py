@@ -25,9 +25,12 @@ HARD = (
     Why.NOT_PINNED,
     Why.VARIANT_DENIED,
     Why.PROCESSOR_DENIED,
+    Why.PRIVATE,
+    Why.UNREACHABLE,
     Why.UNHEALTHY,
     Why.NO_MEMORY,
     Why.RESERVE,
+    Why.MONEY,
     Why.QUEUE_FULL,
 )
 """What rules a candidate out under every strategy."""
