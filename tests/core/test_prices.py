@@ -24,7 +24,7 @@ from trimtab.core.prices import (
 )
 from trimtab.core.state import Demand, Energy, Flow, Forecast, Stream
 from trimtab.domain.device import DeviceState
-from trimtab.domain.policy import BatteryGoal, Policy, Settings
+from trimtab.domain.policy import BatteryGoal, BelowReserve, Policy, Settings
 
 S = 1000 * MS
 HULL = ((1.0, 0.6), (2.0, 0.8), (4.0, 0.9))
@@ -217,3 +217,63 @@ def test_the_price_in_use_is_below_the_dual_for_the_share_of_time(share: float) 
     assert all(abs(price / dual - 1.0) == pytest.approx(TILT) for price in prices)
     assert sum(price < dual for price in prices) == pytest.approx(200 * share, abs=1)
     assert tilted_price(energy, Clearing(0.0, 1.0)) == 0.0
+
+
+def rationing(below: BelowReserve = BelowReserve.REJECT, capacity_j: float = 1.0) -> World:
+    policy = Policy("p", battery=BatteryGoal(last_for_ns=100 * S, below_reserve=below))
+    return World(policy, device=DeviceState(1.0, capacity_j), load_all=False)
+
+
+def expect_requests(world: World, per_s: float) -> None:
+    flow = Flow(recent=600.0 * per_s, late=10_800.0 * per_s)
+    world.state.forecast = Forecast(
+        world.now_ns, 590.0, 10_790.0, 10_790.0, streams={"t": Stream("t", flow=flow)}
+    )
+    world.feed(ev.DeviceChanged(world.state.device))
+
+
+def test_what_others_would_do_more_with_is_refused_where_the_policy_rejects() -> None:
+    """1000 requests a second on 1 J: small, the best per joule, serves one in 200; its price is above all others."""
+    for below, refused in ((BelowReserve.REJECT, True), (BelowReserve.CHEAPEST, False)):
+        world = rationing(below)
+        expect_requests(world, 1000.0)
+        reasons = [world.result(r).reason for r in [world.ask() for _ in range(20)] if r in world.finished]
+        assert bool(reasons) is refused
+        assert all("worth more" in reason for reason in reasons)
+        assert world.state.energy.price_per_j > 0.0
+
+
+def test_nobody_is_refused_when_energy_lasts() -> None:
+    world = rationing(capacity_j=1000.0)
+    expect_requests(world, 1.0)
+    assert world.decision(world.ask(latency_budget_ns=S)).energy_price_per_j == 0.0
+
+
+def test_where_energy_is_rationed_the_first_request_loads_the_last_resort() -> None:
+    assert not rationing().state.residences
+    world = rationing(BelowReserve.CHEAPEST)
+    assert [r.variant for r in world.state.residences.values()] == ["small"]
+
+
+offerings = st.lists(
+    st.tuples(st.floats(0.1, 100.0), st.lists(points, min_size=1, max_size=5)), min_size=1, max_size=4
+)
+
+
+@given(offerings, st.floats(0.0, 500.0), st.floats(0.0, 100.0))
+def test_more_budget_never_raises_the_price(
+    given_offers: list[tuple[float, list[tuple[float, float]]]], budget_j: float, more_j: float
+) -> None:
+    markets = [Market(n, concave_hull(offers)) for n, offers in given_offers]
+    price = energy_price(markets, budget_j).price_per_j
+    assert energy_price(markets, budget_j + more_j).price_per_j <= price
+
+
+@given(st.lists(points, min_size=1, max_size=8), st.floats(0.0, 5.0), st.floats(0.0, 5.0))
+def test_a_lower_price_never_lowers_the_energy_bought(
+    offers: list[tuple[float, float]], price: float, less: float
+) -> None:
+    def bought(at: float) -> float:
+        return max(concave_hull(offers), key=lambda o: (o[1] - at * o[0], o[0]))[0]
+
+    assert bought(max(0.0, price - less)) >= bought(price) - 1e-9

@@ -7,7 +7,7 @@ from trimtab.core.catalogue import Catalogue, Home
 from trimtab.core.commands import Command, Evict, Load
 from trimtab.core.memory_budget import settle_memory
 from trimtab.core.money import NUSD_PER_USD
-from trimtab.core.prices import spare_uj
+from trimtab.core.prices import rations, spare_uj
 from trimtab.core.residency import (
     Room,
     overflow,
@@ -147,8 +147,13 @@ class Holdings:
         return True
 
     def load_last_resorts(self, now_ns: int) -> None:
-        """Load each task's last resort where it is not in memory; it has to stay whatever the limit."""
+        """Load each task's last resort where it is not in memory; it has to stay whatever the limit.
+
+        Where the energy until a horizon is rationed, it is loaded by the first request that is worth it.
+        """
         state = self._state
+        if rations(state):
+            return
         for key, home in self._catalogue.last_resorts.items():
             if key not in state.residences and not resting(state, key, now_ns):
                 self._begin(key, home, now_ns)

@@ -3,6 +3,7 @@
 from math import isfinite
 
 from trimtab.core.queueing import resources
+from trimtab.core.prices import rations
 from trimtab.core.residency import last_resort_key
 from trimtab.core.state import Holding, Phase, State
 
@@ -60,7 +61,8 @@ def _residences(state: State) -> None:
         assert residence.users == users[key], f"{key} has {residence.users} users, not {users[key]}"
     for task in state.families:
         key = last_resort_key(state, task)
-        assert not key or key in state.residences or key in state.rests, f"last resort {key} is gone"
+        known = key in state.residences or key in state.rests or rations(state)
+        assert not key or known, f"last resort {key} is gone"
 
 
 def _energy(state: State) -> None:

@@ -22,6 +22,8 @@ LEAST_RAISE = 0.005
 """By so much of a point of accuracy (half a percent) a load has to raise what a task's requests get on average."""
 PRICE_MEMORY_S = 600.0
 """Over so long the horizon's price is averaged: it follows what is in memory, which must not follow it back and forth."""
+ROOMY_STAY_S = 3600.0
+"""So long a variant stays that displaces nobody: the energy of its load is spread over what comes meanwhile."""
 OUT = (*DENIED, Why.UNHEALTHY)
 
 
@@ -70,6 +72,8 @@ class Planner:
         """Make a plan if it is time, and follow the one there is."""
         plan, price_per_j = self._state.plan, self._state.energy.price_per_j
         keep = exp((plan.priced_ns - now_ns) / NS_PER_S / PRICE_MEMORY_S)
+        if plan.energy_price_per_j == 0.0:  # nobody asked before: nothing is known of a usual price
+            keep = 0.0
         plan.energy_price_per_j = price_per_j + (plan.energy_price_per_j - price_per_j) * keep
         plan.priced_ns = now_ns
         if self.due or now_ns - self._state.plan.planned_ns >= PLAN_NS:
@@ -108,12 +112,13 @@ class Planner:
         found: list[dict[str, Serving]] = [self._servings(kind, sum(rates), now_ns) for kind in kinds]
         price_per_uj = energy_price_at(state.plan.energy_price_per_j, state.policy.defaults) / UJ_PER_J
         least_cost = state.policy.defaults.weight * (SWITCH_PRICE + LEAST_RAISE * sum(rates) * STAY_S)
+        shared = 1.0 if state.plan.displaced > 0.0 else STAY_S / ROOMY_STAY_S
         offers, base = [], None
         for key in dict.fromkeys([key for each in found for key in each]):
             home, here = catalogue.homes[key], key in catalogue.last_resorts
             held = state.residences.get(key)
             in_memory = here or (held is not None and held.holding is not _EVICTING and not held.doomed)
-            load_cost = 0.0 if in_memory else least_cost + price_per_uj * home.load_uj
+            load_cost = 0.0 if in_memory else least_cost + price_per_uj * home.load_uj * shared
             servings = [each.get(key, NOTHING) for each in found]
             offer = Offer(
                 key,

@@ -10,9 +10,9 @@ from itertools import pairwise
 from math import exp, inf
 from typing import NamedTuple
 
-from trimtab.core.state import Demand, Energy, Flow, Live, Money
+from trimtab.core.state import Demand, Energy, Flow, Live, Money, State
 from trimtab.domain.device import DeviceState
-from trimtab.domain.policy import BatteryGoal
+from trimtab.domain.policy import BatteryGoal, BelowReserve
 from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
 
 DEMAND_MEMORY_S = 30.0
@@ -124,6 +124,14 @@ def horizon_left_s(
         local_s = device.local_time_s + (now_ns - device_at_ns) / NS_PER_S
         return (goal.last_until_s - local_s) % DAY_S
     return None
+
+
+def rations(state: State) -> bool:
+    """Return whether requests may be refused to save energy for others until a horizon, by the policy's word."""
+    goal, device = state.policy.battery, state.device
+    timed = goal.last_for_ns is not None or goal.last_until_s is not None
+    known = device.battery_frac is not None and device.battery_capacity_j is not None
+    return timed and known and not device.charging and goal.below_reserve is BelowReserve.REJECT
 
 
 class Clearing(NamedTuple):
