@@ -2,8 +2,8 @@
 
 from math import isfinite
 
-from trimtab.core.queueing import resources
 from trimtab.core.prices import rations
+from trimtab.core.queueing import resources
 from trimtab.core.residency import last_resort_key
 from trimtab.core.state import Holding, Phase, State
 
