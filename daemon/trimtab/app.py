@@ -15,6 +15,7 @@ from trimtab.adapters.battery_drain import BatteryDrain
 from trimtab.adapters.clock import MonotonicClock
 from trimtab.adapters.device import system_sensors
 from trimtab.adapters.energy import CalibratedMeter, choose_meter
+from trimtab.adapters.estimate_store import FileEstimates
 from trimtab.adapters.family_store import FamilyError, FolderStore, shipped_families
 from trimtab.adapters.journal_history import JournalHistory
 from trimtab.adapters.onnx_runtime import OnnxRuntime
@@ -182,9 +183,15 @@ def build_engine(settings: Settings, machinery: Machinery) -> Engine:
         ],
         profiles={task: found.profiles for task, found in machinery.profiles.items()},
         history=JournalHistory(journal_path, strategy_named),
+        estimates=FileEstimates(settings.state_folder / "estimates.json", _cpu(machinery)),
         observers=tuple(observers),
     )
     return Engine(parts, settings.engine)
+
+
+def _cpu(machinery: Machinery) -> str:
+    """Return what machine the profiles are of."""
+    return next((found.machine.cpu for found in machinery.profiles.values()), "")
 
 
 def _offered(stored: StoredFamily, profiles: dict[str, ProfileSet], all_variants: bool) -> StoredFamily:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from trimtab.core.commands import Command
 from trimtab.core.events import Event
+from trimtab.core.knowledge import Knowledge
 from trimtab.domain.decision import Verdict
 from trimtab.domain.device import DeviceState
 from trimtab.domain.family import Family, Variant
@@ -117,6 +118,16 @@ class VariantStore(Protocol):
 
     def families(self) -> Sequence[StoredFamily]:
         """Return all families, verified (checksums, formats), ordered by task."""
+
+
+class EstimateStore(Protocol):
+    """Where what was learned outlives the daemon."""
+
+    def load(self) -> tuple[Knowledge, int] | None:
+        """Return what was known and how long ago (ns); ``None``, with a warning, when that is no use."""
+
+    def save(self, knowledge: Knowledge) -> None:
+        """Keep this from now on; raise ``OSError``."""
 
 
 class PolicySource(Protocol):

@@ -43,6 +43,8 @@ def values(tp: Any, depth: int = 0) -> st.SearchStrategy[Any]:
         return st.lists(values(args[0], depth + 1), max_size=2).map(tuple)
     if origin is tuple:
         return st.tuples(*[values(arg, depth) for arg in args])
+    if origin is list:
+        return st.lists(values(args[0], depth), max_size=2)
     if origin is dict:
         return st.dictionaries(values(args[0], depth), values(args[1], depth), max_size=2)
     if isinstance(tp, type) and issubclass(tp, Enum):

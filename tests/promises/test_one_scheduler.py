@@ -338,7 +338,7 @@ def _assert_eventful(items: list[tuple[int, ev.Event | cm.Command]], report: Run
     seen = {type(item) for _, item in items}
     every = set(ev.Event.__subclasses__()) | set(cm.Command.__subclasses__())
     missing = {cls.__name__ for cls in every - seen if "__slots__" in vars(cls)}
-    assert missing == {"Checkpointed"}
+    assert missing == {"Checkpointed", "EstimatesRestored"}
     assert all(count > 0 for name, count in report.outcomes().items() if name != "failed"), report.outcomes()
     assert len({d.candidate for _, d in report.decisions}) >= 5
     assert len(report.battery) > 10

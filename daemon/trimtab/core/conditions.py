@@ -6,6 +6,7 @@ from trimtab.core.coupling import tie_up
 from trimtab.core.estimator import ENERGY_VARIANCE, MIN_NOISE
 from trimtab.core.forecast import names_apps, pass_time
 from trimtab.core.holdings import Holdings
+from trimtab.core.knowledge import faults, restore
 from trimtab.core.lifecycle import IllegalEventError
 from trimtab.core.links import note_link
 from trimtab.core.memory_budget import note_memory
@@ -101,6 +102,15 @@ class Conditions:
             for estimate in (self._state.estimates[name], self._state.energy_estimates[name]):
                 if estimate.observations == 0:
                     estimate.noise = max(MIN_NOISE, sum(found) / len(found))
+
+    def on_restored(self, event: ev.EstimatesRestored, now_ns: int) -> None:
+        """Take over what was learned before the daemon was started again; only before anything is asked."""
+        state = self._state
+        wrong = next(faults(event.knowledge), "")
+        if state.arrivals or wrong or event.age_ns < 0:
+            raise IllegalEventError(event, wrong or "estimates are restored before the first request")
+        restore(state, event.knowledge, event.age_ns, self._chooser.catalogue.sharing.masks, now_ns)
+        self._catalogue_changed(now_ns)
 
     def on_policy(self, event: ev.PolicyReplaced, now_ns: int) -> None:
         """Put a policy in force."""

@@ -1,5 +1,6 @@
 """Everything that can happen to the scheduler. Times come beside the event, as ``now_ns``."""
 
+from trimtab.core.knowledge import Knowledge
 from trimtab.domain.device import DeviceState
 from trimtab.domain.family import Family, Profile
 from trimtab.domain.policy import Policy
@@ -35,6 +36,13 @@ class PolicyReplaced(Event, frozen=True):
     """A validated policy takes effect for requests that arrive from now on."""
 
     policy: Policy
+
+
+class EstimatesRestored(Event, frozen=True):
+    """Before the first request: what was learned until ``age_ns`` ago, when the daemon was still running."""
+
+    knowledge: Knowledge
+    age_ns: int
 
 
 class DeviceChanged(Event, frozen=True):

@@ -6,6 +6,7 @@ from trimtab.core.prices import rations
 from trimtab.core.queueing import resources
 from trimtab.core.residency import last_resort_key
 from trimtab.core.state import Holding, Phase, State
+from trimtab.core.tails import BINS
 
 
 def check(state: State) -> None:
@@ -13,6 +14,7 @@ def check(state: State) -> None:
     _queue(state)
     _timer(state)
     _processors(state)
+    _estimates(state)
     _residences(state)
     _energy(state)
     _notes(state)
@@ -46,6 +48,18 @@ def _processors(state: State) -> None:
     ids = sorted(o.request_id for o in (*state.running.values(), *state.away.values()))
     runs = sorted(k for k, x in state.live.items() if x.phase in (Phase.RUNNING, Phase.ABANDONED))
     assert ids == runs, f"occupied processors {ids} and running requests {runs} differ"
+
+
+def _estimates(state: State) -> None:
+    assert list(state.energy_estimates) == list(state.processors), "levels of energy and processors differ"
+    for name in state.processors:
+        for one in (state.estimates[name], state.energy_estimates[name]):
+            assert one.noise > 0.0, f"{name} has no noise"
+            assert one.variance > 0.0, f"{name} is surer than sure"
+            assert len(one.tail.counts) in (0, BINS), f"{name} has {len(one.tail.counts)} bins"
+            assert one.ties.keys() == state.processors.keys() - {name}, (
+                f"the ties of {name} are not to all others"
+            )
 
 
 def _residences(state: State) -> None:

@@ -62,6 +62,7 @@ class Scheduler:
             ev.FamilyAdded: self._conditions.on_family,
             ev.ProfilesReplaced: self._conditions.on_profiles,
             ev.PolicyReplaced: self._conditions.on_policy,
+            ev.EstimatesRestored: self._conditions.on_restored,
             ev.DeviceChanged: self._conditions.on_device,
             ev.ConnectivityChanged: self._conditions.on_connectivity,
             ev.RequestArrived: self._on_arrival,

@@ -8,13 +8,14 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from trimtab import __version__
 from trimtab.core import commands as cm
 from trimtab.core import events as ev
-from trimtab.core.codec import encode_value
+from trimtab.core.codec import CodecError, encode_value
+from trimtab.core.knowledge import knowledge_of
 from trimtab.core.scheduler import Scheduler
 from trimtab.core.state import Holding
 from trimtab.domain.decision import Cause, Decision, Outcome, Result
@@ -33,6 +34,7 @@ from trimtab.ports import (
     Clock,
     DeviceSensors,
     EnergyMeter,
+    EstimateStore,
     History,
     Journal,
     Observer,
@@ -46,6 +48,9 @@ from trimtab.strategies import strategy_named
 __all__ = ["Engine", "EngineSettings", "Parts"]
 
 log = logging.getLogger(__name__)
+
+KEEP_NS = 300 * NS_PER_S
+"""What was learned is written down at least so often while the device is read, and at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,7 @@ class Parts:
     families: Sequence[StoredFamily]
     profiles: dict[str, tuple[Profile, ...]]
     history: History | None = None
+    estimates: EstimateStore | None = None
     observers: tuple[Observer, ...] = ()
 
 
@@ -102,7 +108,7 @@ class Engine:
         self._feed = Feed()
         self._tally = Tally()
         self._count = 0
-        self._started_ns = 0
+        self._started_ns = self._kept_ns = 0
 
     # ---- lifecycle ---------------------------------------------------------------------------------
 
@@ -121,10 +127,33 @@ class Engine:
             self._post(ev.FamilyAdded(replace(stored.family, profiles=None)))
             profiles = parts.profiles.get(stored.family.task, ())
             self._post(ev.ProfilesReplaced(stored.family.task, profiles))
+        await self._restore_estimates()
         self._surroundings.watch()
         while any(r.holding is Holding.LOADING for r in self._scheduler.state.residences.values()):
             self._loaded.clear()
             await self._loaded.wait()
+
+    async def _restore_estimates(self) -> None:
+        """Let the scheduler begin with what was learned before."""
+        store = self._parts.estimates
+        kept = None if store is None else await asyncio.to_thread(store.load)
+        if kept is not None:
+            self._post(ev.EstimatesRestored(*kept))
+        self._kept_ns = self._parts.clock.now_ns()
+
+    def _keep_estimates(self, now_ns: int) -> Callable[[], None]:
+        """Return what writes down, on any thread, what was learned until now; failing is no more than logged."""
+        self._kept_ns = now_ns
+        store, known = self._parts.estimates, knowledge_of(self._scheduler.state, now_ns)
+
+        def save() -> None:
+            try:
+                if store is not None and any(one.observations for one in known.estimates.values()):
+                    store.save(known)
+            except (OSError, CodecError) as error:
+                log.warning("what was learned cannot be kept: %s", error)
+
+        return save
 
     async def drain(self) -> None:
         """Admit nothing new and wait until everything admitted has been answered."""
@@ -145,13 +174,14 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
         self._feed.close()
-        await asyncio.to_thread(self._close_parts)
+        await asyncio.to_thread(self._close_parts, self._keep_estimates(self._parts.clock.now_ns()))
 
-    def _close_parts(self) -> None:
+    def _close_parts(self, save: Callable[[], None]) -> None:
         try:
             self._execution.close()
         finally:
             self._parts.journal.close()
+            save()
 
     # ---- the one place where events meet the scheduler -----------------------------------------------
 
@@ -181,6 +211,8 @@ class Engine:
             parts.journal.checkpoint(now_ns, encode_value(self._scheduler.state))
         elif parts.journal.wants_checkpoint():
             self._inbox.append(ev.Checkpointed())
+        if now_ns - self._kept_ns >= KEEP_NS and isinstance(event, ev.DeviceChanged):
+            self._loop.run_in_executor(None, self._keep_estimates(now_ns))
 
     def _execute(self, command: cm.Command, now_ns: int) -> None:
         match command:
