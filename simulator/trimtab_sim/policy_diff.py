@@ -129,8 +129,7 @@ class _Log(Observer):
             group.requests += 1
             group.on_time += result.on_time
             group.energy_uj += result.energy_uj
-            if result.on_time:
-                group.accuracy += self._expected(one) or 0.0
+            group.accuracy += result.worth_frac * (self._expected(one) or 0.0)
             if one.answered:
                 group.variants[result.variant] += 1
 

@@ -129,7 +129,7 @@ class Account:
         self.answers[name] = self.answers.get(name, 0) + 1
         accuracy = expected_accuracy(self.rules[request.task, decision.variant, decision.exit_rule], result)
         self.accuracy_sum += accuracy
-        self.accuracy_on_time_sum += accuracy * result.on_time
+        self.accuracy_on_time_sum += accuracy * result.worth_frac
 
     def figures(self) -> dict[str, Any]:
         """Return the figures by name, ready for JSON; a share or mean of nothing is ``None``."""

@@ -181,3 +181,27 @@ def test_a_strategy_given_twice_is_refused(scenario: Path) -> None:
     result = run(scenario, "--strategy", "largest", "--strategy", "largest")
     assert result.exit_code == 2
     assert "'largest' is given twice" in result.stderr
+
+
+def test_late_answers_count_what_they_are_worth(tmp_path: Path) -> None:
+    file = tmp_path / "soft.yaml"
+    file.write_text(
+        """version: 1
+name: soft
+duration: 20s
+family: fashion
+processors: ["cpu:0"]
+workload: [{app: a, arrivals: {poisson: {rate_per_s: 900}}, latency_budget_ms: 1}]
+policy:
+  - {version: 1, name: hard}
+  - {version: 1, name: soft, defaults: {after_deadline: {worth: linear, until_ms: 20}}}
+"""
+    )
+    hard, soft = json.loads(run(file, "--json", "--no-bounds").stdout)["policies"].values()
+    for row in (hard, soft):
+        in_time = row["on_time_frac"] * row["accuracy_served"]
+        late = row["accuracy_mean"] - in_time
+        assert (late > 1e-4) == (row is soft)
+    assert soft["missed"]["late"] > 0, "it is still told that they were late"
+    assert soft["on_time_frac"] < hard["on_time_frac"]
+    assert soft["accuracy_mean"] > hard["accuracy_mean"]

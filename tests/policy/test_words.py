@@ -6,6 +6,7 @@ import pytest
 
 from trimtab.domain.device import DeviceState, local_moment_s
 from trimtab.domain.policy import (
+    AfterDeadline,
     BatteryGoal,
     BelowReserve,
     Change,
@@ -22,6 +23,7 @@ from trimtab.domain.policy import (
     Settings,
     Span,
     WhenImpossible,
+    Worth,
 )
 from trimtab.domain.settings import matching_rules
 from trimtab.policy import load_policy_file, resolve_name, shipped_policy_names
@@ -47,6 +49,7 @@ NOTABLE = Settings(
     processors=Filter(deny=("gpu:*",)),
     allow_remote=True,
     money_price_per_usd=3.0,
+    after_deadline=AfterDeadline(Worth.LINEAR, 200_000_000),
 )
 
 

@@ -8,6 +8,7 @@ from trimtab.core.chooser import Chooser
 from trimtab.core.commands import Command, Decided, Finish
 from trimtab.core.forecast import note_request
 from trimtab.core.holdings import Holdings
+from trimtab.core.lateness import worth_left
 from trimtab.core.lifecycle import ENDINGS, IllegalEventError, move
 from trimtab.core.markets import is_too_dear
 from trimtab.core.planning import Planner
@@ -215,7 +216,7 @@ class Admission:
         state = self._state
         request, candidate, deadline_ns = live.request, choice.entry.candidate, live.deadline_ns
         live.candidate, live.given_up = candidate, choice.given_up
-        live.queued_ns, live.expires_ns = now_ns, deadline_ns
+        live.queued_ns, live.expires_ns = now_ns, deadline_ns + live.settings.after_deadline.until_ns
         if _DEADLINE in choice.given_up:
             live.rank = (LATE_CLASS, deadline_ns, live.seq)
             live.expires_ns += max(LATE_BUDGETS * (deadline_ns - live.arrived_ns), LATE_GRACE_NS)
@@ -301,6 +302,7 @@ def _result(
     assert outcome in ENDINGS[live.phase], f"{live.phase.value} cannot end as {outcome.value}"
     candidate, done = live.candidate, outcome is _DONE
     queue_ns = (live.started_ns or now_ns) - live.arrived_ns - live.load_ns
+    late_ns = now_ns - live.deadline_ns
     return Result(
         live.request.request_id,
         outcome,
@@ -314,7 +316,8 @@ def _result(
         live.load_ns,
         live.run_ns,
         live.energy_uj,
-        done and now_ns <= live.deadline_ns,
+        done and late_ns <= 0,
         live.given_up,
         live.cost_usd,
+        worth_left(live.settings.after_deadline, late_ns) if done and late_ns > 0 else 0.0,
     )

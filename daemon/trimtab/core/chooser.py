@@ -147,7 +147,8 @@ class Chooser:
         """Return what a request faces now."""
         state, settings, request = self._state, live.settings, live.request
         batch, floor_frac, limit_uj = request.batch, request.min_accuracy_frac, request.max_energy_uj
-        time_ns = live.deadline_ns - now_ns - int(state.overhead_ns)
+        after = settings.after_deadline
+        time_ns = live.deadline_ns + after.until_ns - now_ns - int(state.overhead_ns)
         ln_batch = 0.0 if batch == 1 else log(batch)
         left_uj = spare_uj(state.energy, state.device, state.policy.battery.reserve_frac, now_ns)
         if left_uj < table.worst_uj * batch + table.load_uj:
@@ -181,6 +182,7 @@ class Chooser:
             left_uj,
             spare_usd(state) if catalogue.charged else inf,
             prices,
+            after if after.until_ns else None,
         )
 
     def time_price(self, live: Live, now_ns: int) -> float:

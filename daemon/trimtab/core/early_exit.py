@@ -4,6 +4,7 @@ from math import exp, log, sqrt
 
 from trimtab.core.estimator import UNKNOWN, energy_factor, own_noise, variance_at
 from trimtab.core.events import StageFinished
+from trimtab.core.lateness import soft_gain
 from trimtab.core.learning import run_key
 from trimtab.core.selection import NEVER_Z, floor_exit
 from trimtab.core.state import Live, State
@@ -54,7 +55,8 @@ def goes_on(
     step_ns = candidate.latency_ns[stage + 1] - candidate.latency_ns[stage]
     if not _in_time(state, live, candidate, step_ns, now_ns):
         return short and _rather_late(give_up_order(live.settings))
-    return short or _worth_going_on(state, live, candidate, stage, time_price)
+    late_ns = now_ns - live.deadline_ns
+    return short or _worth_going_on(state, live, candidate, stage, time_price=time_price, late_ns=late_ns)
 
 
 def leaves_by_itself(candidate: Candidate, stage: int, confidence: float) -> bool:
@@ -69,7 +71,9 @@ def _rather_late(order: tuple[Goal, ...]) -> bool:
     return Goal.ACCURACY not in order or order.index(Goal.DEADLINE) < order.index(Goal.ACCURACY)
 
 
-def _worth_going_on(state: State, live: Live, candidate: Candidate, stage: int, time_price: float) -> bool:
+def _worth_going_on(
+    state: State, live: Live, candidate: Candidate, stage: int, *, time_price: float, late_ns: int
+) -> bool:
     """Return whether some later exit adds more, for those still in, than its energy and time cost today.
 
     The accuracies are over all samples, but only those still in differ between two exits.
@@ -81,8 +85,12 @@ def _worth_going_on(state: State, live: Live, candidate: Candidate, stage: int, 
     price_per_uj *= exp(state.energy_estimates[candidate.processor].mean)
     price_per_ns = settings.latency_price_per_s / NS_PER_S
     price_per_ns += time_price
+    after = settings.after_deadline
+    factor = exp(state.estimates[candidate.processor].mean) * live.request.batch
     for later in range(stage + 1, len(candidate.latency_ns)):
         gain = (candidate.accuracy_frac[later] - candidate.accuracy_frac[stage]) / still_in
+        if after.until_ns:
+            gain = soft_gain(candidate, after, stage, later, late_ns, factor) / still_in
         cost = price_per_uj * (candidate.energy_uj[later] - candidate.energy_uj[stage])
         cost += price_per_ns * (candidate.latency_ns[later] - candidate.latency_ns[stage])
         if settings.weight * gain >= cost and gain > 0.0:
@@ -91,7 +99,8 @@ def _worth_going_on(state: State, live: Live, candidate: Candidate, stage: int, 
 
 
 def _in_time(state: State, live: Live, candidate: Candidate, latency_ns: int, now_ns: int) -> bool:
-    slack_ns = live.deadline_ns - now_ns - int(state.overhead_ns)
+    end_ns = live.deadline_ns + live.settings.after_deadline.until_ns
+    slack_ns = end_ns - now_ns - int(state.overhead_ns)
     z, min_z = NEVER_Z, confidence_z(live.settings.deadline_confidence)
     if slack_ns > 0:
         estimate = state.estimates[candidate.processor]

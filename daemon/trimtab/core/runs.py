@@ -66,7 +66,9 @@ class Runs:
             state.running[processor] = Occupation(request_id, now_ns, end_ns)
         else:
             state.away[request_id] = Occupation(request_id, now_ns, end_ns, processor)
-        budget_ns = live.deadline_ns - now_ns if candidate.remote else 0
+        budget_ns = (
+            live.deadline_ns + live.settings.after_deadline.until_ns - now_ns if candidate.remote else 0
+        )
         self._emit(RunStage(request_id, request.task, candidate.variant, processor, stage, budget_ns))
 
     def _vacate(self, live: Live, candidate: Candidate) -> None:

@@ -10,9 +10,10 @@ from operator import attrgetter
 from typing import Protocol
 
 from trimtab.core.estimator import DRIFT_PER_NS, MAX_VARIANCE, variance_at
+from trimtab.core.lateness import soft_accuracy
 from trimtab.core.state import Estimate, Live, State
 from trimtab.domain.decision import Candidate, Why
-from trimtab.domain.policy import Goal, Settings
+from trimtab.domain.policy import AfterDeadline, Goal, Settings
 from trimtab.domain.record import Record
 from trimtab.domain.request import Prefer
 
@@ -209,6 +210,8 @@ class Table:
 class Situation(Record, frozen=True):
     """One request at one moment. ``time_ns`` is what is left until the deadline, own overhead taken off.
 
+    After a soft deadline there is time left until the answer is worth nothing; ``after`` says how its worth falls.
+
     ``lanes``, ``estimates``, ``ln_room`` and ``stretches`` are one per processor: its waits, its slow-down, ln of
     the time left once it is free, less that slow-down (a loaded candidate whose ln(latency) is above it is more
     likely late than not), and by what its noise is multiplied so that the confidence asked for is what its runs
@@ -234,6 +237,7 @@ class Situation(Record, frozen=True):
     spare_uj: float = inf
     spare_usd: float = inf
     time_prices: Sequence[float] | None = None
+    after: AfterDeadline | None = None
 
 
 class Judged(Record, frozen=True):
@@ -291,6 +295,11 @@ def judge(entry: Entry, at: Situation, *, ignore_load: bool = False) -> Judged:
         else:
             accuracy, floor_z = _by_the_deadline(entry, ln_room, sigma, at.floor_frac)
             prob = on_time_prob(floor_z)
+        if at.after is not None:
+            accuracies = entry.candidate.accuracy_frac
+            accuracy, prob = soft_accuracy(
+                accuracies, latencies, at.after, estimate, sigma, ln_room, at.ln_batch
+            )
     value = at.weight * accuracy - entry.cost - (0.0 if ignore_load else entry.load_cost)
     why = first_broken(entry, at)
     if why is _CHOSEN and floor_z < at.min_z:

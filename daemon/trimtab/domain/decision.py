@@ -167,9 +167,10 @@ class Cause(Word):
     VARIANT = "the variant failed"
 
 
-class Result(Record, frozen=True):
+class Result(Record, frozen=True, omit_defaults=True):
     """How a request ended, with what really happened: all durations measured by the driver.
 
+    ``late_worth_frac`` is what was left of the worth of an answer after a soft deadline.
     ``queue_ns`` runs from arrival to the first stage, without the part spent on a load.
     """
 
@@ -188,3 +189,9 @@ class Result(Record, frozen=True):
     on_time: bool = False
     given_up: tuple[Goal, ...] = ()
     cost_usd: float = 0.0
+    late_worth_frac: float = 0.0
+
+    @property
+    def worth_frac(self) -> float:
+        """Return what the answer was worth when it came: all of it in time, nothing where there was none."""
+        return 1.0 if self.on_time else self.late_worth_frac

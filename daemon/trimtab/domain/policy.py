@@ -107,6 +107,22 @@ class Filter:
     deny: tuple[str, ...] = ()
 
 
+class Worth(Word):
+    """How the worth of an answer falls once its deadline has passed."""
+
+    NONE = "none"
+    LINEAR = "linear"
+    EXPONENTIAL = "exponential"
+
+
+@dataclass(frozen=True, slots=True)
+class AfterDeadline:
+    """An answer is worth less and less after its deadline, and nothing from ``until_ns`` later on."""
+
+    worth: Worth = Worth.NONE
+    until_ns: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What holds for one request once every matching rule is applied.
@@ -115,6 +131,7 @@ class Settings:
     ``energy_price_per_j`` is the floor of the energy price; the battery horizon can only raise it,
     ``energy_price_factor`` scales the result. ``deadline_confidence`` is the least probability of being
     on time. ``give_up`` lists which goals are given up, first one first; a goal left out never is.
+    ``after_deadline`` makes the deadline soft; without it a late answer is worth nothing.
     ``allow_remote`` lets requests leave the device. ``money_price_per_usd`` is the floor of the price of money.
     """
 
@@ -133,6 +150,7 @@ class Settings:
     processors: Filter = Filter()
     allow_remote: bool = False
     money_price_per_usd: float = 0.0
+    after_deadline: AfterDeadline = AfterDeadline()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +175,7 @@ class Change:
     processors: Filter | None = None
     allow_remote: bool | None = None
     money_price_per_usd: float | None = None
+    after_deadline: AfterDeadline | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from trimtab.domain.policy import (
+    AfterDeadline,
     BatteryGoal,
     BelowReserve,
     Change,
@@ -22,6 +23,7 @@ from trimtab.domain.policy import (
     Span,
     TaskSettings,
     WhenImpossible,
+    Worth,
 )
 from trimtab.domain.quantities import NS_PER_MS, UJ_PER_MJ
 from trimtab.domain.settings import apply
@@ -125,6 +127,13 @@ def _span(given: Document) -> DayTime:
     return DayTime(day_time_s(given["from"]), day_time_s(given["to"]))
 
 
+def _after_deadline(given: Any) -> AfterDeadline:
+    """Return what a late answer is worth."""
+    if isinstance(given, str):
+        return AfterDeadline()
+    return AfterDeadline(Worth(given["worth"]), round(given["until_ms"] * NS_PER_MS))
+
+
 def _filter(given: Document) -> Filter:
     """Return which names are allowed and denied."""
     return Filter(**{side: _patterns(value) for side, value in given.items()})
@@ -176,6 +185,7 @@ _SETTINGS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "when_impossible": ("when_impossible", WhenImpossible),
     "variants": ("variants", _filter),
     "processors": ("processors", _filter),
+    "after_deadline": ("after_deadline", _after_deadline),
     "allow_remote": ("allow_remote", yes_or_no),
     "money_price_per_usd": ("money_price_per_usd", float),
 }

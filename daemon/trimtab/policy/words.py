@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import Any, Final
 
 from trimtab.domain.policy import (
+    AfterDeadline,
     BatteryGoal,
     BelowReserve,
     Change,
@@ -19,6 +20,7 @@ from trimtab.domain.policy import (
     Settings,
     Span,
     WhenImpossible,
+    Worth,
 )
 from trimtab.domain.quantities import NS_PER_MS, NS_PER_S, UJ_PER_MJ
 
@@ -112,6 +114,13 @@ def _factor(factor: float) -> str:
     return "" if factor == 1.0 else f"energy costs {factor:g} times as much"
 
 
+def _after_deadline(after: AfterDeadline) -> str:
+    if after.worth is Worth.NONE:
+        return ""
+    how = "evenly" if after.worth is Worth.LINEAR else "fast at first"
+    return f"a late answer is worth less and less, {how}, and nothing {duration(after.until_ns)} after its deadline"
+
+
 def _give_up(goals: tuple[Goal, ...]) -> str:
     if not goals:
         return "no goal is ever given up"
@@ -148,6 +157,7 @@ _SETTINGS: Final[Mapping[str, Callable[[Any], str]]] = {
     ),
     "latency_price_per_s": lambda price: f"10 ms of latency cost {points(price / 100)}" if price else "",
     "deadline_confidence": lambda frac: f"an answer must be {percent(frac)} sure to be on time",
+    "after_deadline": _after_deadline,
     "give_up": _give_up,
     "when_impossible": _impossible,
     "variants": _filter("variants"),
@@ -165,6 +175,7 @@ _NOTHING: Final[Mapping[str, str]] = {
     "memory_price_per_mib": "memory has no price",
     "latency_price_per_s": "latency has no price",
     "when_impossible": "serves what it can where no candidate meets every goal",
+    "after_deadline": "a late answer is worth nothing",
     "allow_remote": "requests stay on the device",
     "money_price_per_usd": "money has no price of its own",
 }

@@ -24,11 +24,12 @@ Row = dict[str, Any]
 
 @dataclass(slots=True)
 class Tally:
-    """Counts and sums over some of the requests."""
+    """Counts and sums over some of the requests; ``accuracy_late`` is that of late answers times what it was worth."""
 
     requests: int = 0
     on_time: int = 0
     accuracy: float = 0.0
+    accuracy_late: float = 0.0
     right: int = 0
     missed: Counter[str] = field(default_factory=Counter)
     latency_ns: Histogram = field(default_factory=Histogram)
@@ -39,6 +40,7 @@ class Tally:
             self.requests += other.requests
             self.on_time += other.on_time
             self.accuracy += other.accuracy
+            self.accuracy_late += other.accuracy_late
             self.right += other.right
             self.missed.update(other.missed)
             self.latency_ns.merge((other.latency_ns,))
@@ -49,7 +51,7 @@ class Tally:
         return {
             "requests": self.requests,
             "on_time_frac": _share(self.on_time, self.requests),
-            "accuracy_mean": _share(self.accuracy, self.requests),
+            "accuracy_mean": _share(self.accuracy + self.accuracy_late, self.requests),
             "accuracy_served": self.accuracy / served if self.on_time else None,
             "accuracy_drawn": _share(self.right, self.requests),
             "latency_ms_p50": quantile(0.50) / 1e6,
@@ -154,6 +156,7 @@ def _count(tally: Tally, one: Served, accuracy: float | None) -> None:
         tally.right += bool(one.correct)
     else:
         late = one.result.outcome is Outcome.DONE
+        tally.accuracy_late += one.result.worth_frac * (accuracy or 0.0)
         tally.missed["late" if late else str(one.result.cause or one.result.outcome)] += 1
 
 

@@ -186,7 +186,7 @@ class Decision(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., task: _Optional[str] = ..., candidate: _Optional[str] = ..., variant: _Optional[str] = ..., processor: _Optional[str] = ..., exit_rule: _Optional[str] = ..., value: _Optional[float] = ..., accuracy_frac: _Optional[float] = ..., on_time_prob: _Optional[float] = ..., wait_ns: _Optional[int] = ..., load_ns: _Optional[int] = ..., latency_ns: _Optional[int] = ..., energy_uj: _Optional[float] = ..., finish_ns: _Optional[int] = ..., budget_ns: _Optional[int] = ..., energy_price_per_j: _Optional[float] = ..., given_up: _Optional[_Iterable[str]] = ..., policy: _Optional[str] = ..., rules: _Optional[_Iterable[str]] = ..., instead_of: _Optional[str] = ..., instead_why: _Optional[str] = ..., summary: _Optional[str] = ..., cost_usd: _Optional[float] = ..., money_price_per_usd: _Optional[float] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("request_id", "outcome", "cause", "reason", "variant", "processor", "exit_index", "confidence", "queue_ns", "load_ns", "run_ns", "energy_uj", "on_time", "given_up", "cost_usd")
+    __slots__ = ("request_id", "outcome", "cause", "reason", "variant", "processor", "exit_index", "confidence", "queue_ns", "load_ns", "run_ns", "energy_uj", "on_time", "given_up", "cost_usd", "late_worth_frac")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
@@ -202,6 +202,7 @@ class Result(_message.Message):
     ON_TIME_FIELD_NUMBER: _ClassVar[int]
     GIVEN_UP_FIELD_NUMBER: _ClassVar[int]
     COST_USD_FIELD_NUMBER: _ClassVar[int]
+    LATE_WORTH_FRAC_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     outcome: str
     cause: str
@@ -217,7 +218,8 @@ class Result(_message.Message):
     on_time: bool
     given_up: _containers.RepeatedScalarFieldContainer[str]
     cost_usd: float
-    def __init__(self, request_id: _Optional[str] = ..., outcome: _Optional[str] = ..., cause: _Optional[str] = ..., reason: _Optional[str] = ..., variant: _Optional[str] = ..., processor: _Optional[str] = ..., exit_index: _Optional[int] = ..., confidence: _Optional[float] = ..., queue_ns: _Optional[int] = ..., load_ns: _Optional[int] = ..., run_ns: _Optional[int] = ..., energy_uj: _Optional[float] = ..., on_time: _Optional[bool] = ..., given_up: _Optional[_Iterable[str]] = ..., cost_usd: _Optional[float] = ...) -> None: ...
+    late_worth_frac: float
+    def __init__(self, request_id: _Optional[str] = ..., outcome: _Optional[str] = ..., cause: _Optional[str] = ..., reason: _Optional[str] = ..., variant: _Optional[str] = ..., processor: _Optional[str] = ..., exit_index: _Optional[int] = ..., confidence: _Optional[float] = ..., queue_ns: _Optional[int] = ..., load_ns: _Optional[int] = ..., run_ns: _Optional[int] = ..., energy_uj: _Optional[float] = ..., on_time: _Optional[bool] = ..., given_up: _Optional[_Iterable[str]] = ..., cost_usd: _Optional[float] = ..., late_worth_frac: _Optional[float] = ...) -> None: ...
 
 class WatchDecisionsRequest(_message.Message):
     __slots__ = ("task", "app")
