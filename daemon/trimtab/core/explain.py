@@ -50,8 +50,8 @@ def _prices(state: State, table: Table, at: Situation) -> Iterator[Price]:
 
 def _outlooks(state: State, at: Situation) -> Iterator[Outlook]:
     """Yield what was expected of each processor."""
-    for (name, estimate), lane in zip(state.estimates.items(), at.lanes, strict=True):
-        sigma = sqrt(variance_at(estimate, at.now_ns) + estimate.noise)
+    for (name, estimate), lane, stretch in zip(state.estimates.items(), at.lanes, at.stretches, strict=True):
+        sigma = sqrt(variance_at(estimate, at.now_ns) + estimate.noise * stretch)
         waits = (lane.wait_ns, lane.cold_wait_ns, lane.full)
         yield Outlook(name, slowdown(estimate), sigma, estimate.observations, *waits)
 
