@@ -378,7 +378,8 @@ class SimulatedDriver:
         now_ns = self.kernel.time_ns
         self._read = device = self._device.reading(now_ns)
         condition = _all_but_the_time(device)
-        if condition != self._condition or now_ns - self._told_ns >= HEARTBEAT_NS:
+        told = now_ns - self._told_ns < HEARTBEAT_NS and not device.memory_pressure_frac
+        if condition != self._condition or not told:
             self._condition = condition
             self._tell_device(now_ns)
         self._look_at_links(now_ns)

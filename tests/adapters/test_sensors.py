@@ -8,6 +8,7 @@ import pytest
 
 from trimtab.adapters.cgroup import Cgroup, CgroupSensors
 from trimtab.adapters.device import CompositeSensors, changed, local_time_s, system_sensors
+from trimtab.adapters.pressure import PressureSensors, some_avg10
 from trimtab.adapters.psutil_sensors import PsutilSensors
 from trimtab.adapters.sysfs import Batteries, SysfsSensors, parse_cores, read_int, temperature_mc
 from trimtab.adapters.virtual_device import VirtualDevice
@@ -214,6 +215,33 @@ def test_cgroup_oddities(write: Write, tmp_path: Path) -> None:
     assert CgroupSensors(group, lambda: (1, 1)).read() == DeviceState()
 
 
+def test_memory_high_is_a_limit_too(write: Write) -> None:
+    group = cgroup(
+        write,
+        "0::/a\n",
+        cgroup_dot_controllers="memory",
+        a__memory_dot_max="1000",
+        a__memory_dot_high="600",
+        a__memory_dot_current="500",
+    )
+    assert group.memory() == (600, 100)
+
+
+def test_memory_pressure_of_the_own_group_else_of_the_machine(write: Write, tmp_path: Path) -> None:
+    some = "some avg10={} avg60=0.00 avg300=0.00 total=1\nfull avg10=99.00 avg60=0.00 avg300=0.00 total=1\n"
+    machine = write("pressure", some.format("1.00"))
+    alone = PressureSensors(Cgroup(tmp_path / "none", tmp_path / "none"), machine).read()
+    assert (alone.memory_pressure_frac, alone.sources) == (0.01, (("memory_pressure", "psi"),))
+    group = cgroup(
+        write, "0::/a\n", cgroup_dot_controllers="memory", a__memory_dot_pressure=some.format("12.50")
+    )
+    own = PressureSensors(group, machine).read()
+    assert (own.memory_pressure_frac, own.sources) == (0.125, (("memory_pressure", "cgroup:psi"),))
+    silent = PressureSensors(Cgroup(tmp_path / "none", tmp_path / "none"), tmp_path / "none")
+    assert silent.read() == DeviceState()
+    assert some_avg10("some avg10=much") is None
+
+
 def test_the_first_sensor_that_tells_gives_the_figure() -> None:
     first = VirtualDevice(battery_frac=0.2, charging=True)
     second = FakeSensors(
@@ -275,6 +303,8 @@ def test_what_counts_as_a_change() -> None:
     assert not changed(base, DeviceState(battery_frac=0.5, local_time_s=130))
     assert changed(base, DeviceState(battery_frac=0.5, local_time_s=160))
     assert changed(base, DeviceState(battery_frac=0.4, local_time_s=100))
+    pressed = DeviceState(memory_pressure_frac=0.2)
+    assert changed(pressed, pressed), "it is told again while it lasts"
 
 
 def test_this_machine() -> None:

@@ -19,11 +19,11 @@ from tests.core.world import (
 from trimtab.core import events as ev
 from trimtab.core.invariants import check
 from trimtab.core.lifecycle import IllegalEventError
-from trimtab.core.memory_budget import RISE_NS, UNLIMITED, note_memory, settle_memory
+from trimtab.core.memory_budget import MAX_STEPS, RISE_NS, UNLIMITED, note_memory, settle_memory
 from trimtab.core.residency import evictable, last_resort_key, room_ahead, room_for, used_bytes
 from trimtab.core.scheduler import Scheduler
 from trimtab.core.state import Holding, Phase, Plan, Residence, State
-from trimtab.domain.decision import Why
+from trimtab.domain.decision import Outcome, Why
 from trimtab.domain.device import DeviceState
 from trimtab.domain.policy import MemoryGoal, Policy, Settings
 from trimtab.strategies import strategy_named
@@ -263,3 +263,59 @@ def test_a_load_that_would_displace_what_is_worth_more_is_out_but_for_who_asks_f
     assert verdicts["staged@cpu:0/patient"].detail == "what would leave for it is worth more"
     named = world.ask(variant="staged", latency_budget_ns=SECOND)
     assert world.decision(named).variant == "staged"
+
+
+def test_under_pressure_the_limit_falls_in_steps_and_rises_in_slower_ones() -> None:
+    held = Residence("t", "large", POOL_1, Holding.RESIDENT, 16 * MIB, 0, 0)
+    state = State(residences={"large": held})
+
+    def under(pressure_frac: float | None, now_s: int) -> float:
+        state.device = DeviceState(memory_pressure_frac=pressure_frac)
+        note_memory(state, now_s * SECOND)
+        settle_memory(state, now_s * SECOND)
+        return state.memory_limit_bytes / MIB
+
+    assert under(0.05, 0) * MIB == UNLIMITED
+    assert under(0.2, 1) == 12
+    assert under(0.2, 5) == 12, "the kernel's figure lags behind"
+    assert under(0.2, 6) == 9
+    assert under(0.07, 30) == 9, "neither high nor low"
+    assert under(0.0, 31) == 12
+    assert under(0.0, 40) == 12
+    assert under(None, 41) * MIB == UNLIMITED
+    for now_s in range(100, 200, 5):
+        least = under(0.9, now_s)
+    assert least == pytest.approx(16 * 0.75**MAX_STEPS, rel=1e-6)
+
+
+def test_under_pressure_requests_are_still_served_by_smaller_variants() -> None:
+    world = World()
+    world.feed(ev.DeviceChanged(DeviceState(memory_pressure_frac=0.5)))
+    gone: list[str] = []
+    for _ in range(20):
+        request_id = world.ask(latency_budget_ns=SECOND)
+        gone += [one.variant for one in world.evictions]
+        world.finish_evictions()
+        while request_id in world.runs:
+            world.end_stage(request_id)
+        assert world.outcome(request_id) is Outcome.DONE
+        world.now_ns += SECOND
+    assert set(gone) == {"large", "staged"}
+    assert world.result(request_id).variant == "small"
+    assert not world.loads
+
+
+def test_what_is_in_use_when_memory_falls_takes_no_further_requests_and_the_plan_stays() -> None:
+    world = World(processors=CORES)
+    for _ in range(30):
+        world.end_stage(world.ask(latency_budget_ns=SECOND, variant="staged"), confidence=1.0)
+        world.now_ns += SECOND
+    assert f"t/staged@{POOL_1}" in world.state.plan.keys
+    running = world.ask(latency_budget_ns=SECOND, variant="large")
+    world.feed(ev.PolicyReplaced(limited(4)))
+    assert world.state.plan.keys == (f"t/staged@{POOL_1}",)
+    assert not world.evictions
+    assert world.state.residences[f"t/large@{POOL_1}"].doomed
+    assert world.decision(world.ask(latency_budget_ns=SECOND)).variant == "staged"
+    world.end_stage(running)
+    assert [gone.variant for gone in world.evictions] == ["large"]

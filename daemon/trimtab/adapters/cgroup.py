@@ -30,17 +30,25 @@ class Cgroup:
         return min(quotas, default=None)
 
     def memory(self) -> tuple[int, int] | None:
-        """Return (limit, available) in bytes of the tightest group; ``None`` without a limit."""
+        """Return (limit, available) in bytes of the tightest group; ``None`` without a limit.
+
+        Beyond ``memory.high`` nothing is killed, but everything is slowed down: it counts as a limit.
+        """
         found = [
             room
             for folders, limit, usage, idle in (
                 (self._unified(), "memory.max", "memory.current", "inactive_file"),
+                (self._unified(), "memory.high", "memory.current", "inactive_file"),
                 (self._v1("memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
             )
             for folder in folders
             if (room := _room(folder, limit, usage, idle)) is not None
         ]
         return min(found, key=lambda room: room[1], default=None)
+
+    def folders(self) -> tuple[Path, ...]:
+        """Return the folders of version 2 from this process's own group upwards."""
+        return tuple(self._unified())
 
     def _unified(self) -> Iterator[Path]:
         for mount in (self._root, self._root / "unified"):

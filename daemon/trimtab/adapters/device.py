@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from trimtab.adapters.cgroup import Cgroup, CgroupSensors
+from trimtab.adapters.pressure import PressureSensors
 from trimtab.adapters.psutil_sensors import PsutilSensors
 from trimtab.adapters.sysfs import SYSFS, SysfsSensors
 from trimtab.domain.device import DeviceState
@@ -24,6 +25,7 @@ FIGURES: Final = {
     "charging": "charging",
     "memory": "memory_available_bytes",
     "memory_total": "memory_total_bytes",
+    "memory_pressure": "memory_pressure_frac",
     "cpu_load": "cpu_load_frac",
     "temperature": "temperature_mc",
     "local_time": "local_time_s",
@@ -34,6 +36,7 @@ FIGURES: Final = {
 STEPS: Final[dict[str, float]] = {
     "battery_frac": 0.001,
     "memory_available_bytes": 1 << 20,
+    "memory_pressure_frac": 0.02,
     "cpu_load_frac": 0.05,
     "temperature_mc": 500,
 }
@@ -53,10 +56,13 @@ def weekday() -> int:
 
 
 def changed(before: DeviceState | None, now: DeviceState) -> bool:
-    """Return whether ``now`` differs from ``before`` by more than the passing of less than a minute."""
+    """Return whether ``now`` differs from ``before`` by more than the passing of less than a minute.
+
+    Memory pressure is told again and again while it lasts: what is done about it takes several steps.
+    """
     if before is None:
         return True
-    moved = abs(now.local_time_s - before.local_time_s) >= MINUTE_S
+    moved = abs(now.local_time_s - before.local_time_s) >= MINUTE_S or bool(now.memory_pressure_frac)
     return moved or any(
         getattr(before, field) != getattr(now, field) for field in FIGURES.values() if field != "local_time_s"
     )
@@ -113,4 +119,6 @@ class CompositeSensors:
 def system_sensors(overlays: Sequence[DeviceSensors] = (), sysfs: Path = SYSFS) -> CompositeSensors:
     """Return the sensors of this machine; what ``overlays`` tell (a virtual device) comes first."""
     system = PsutilSensors()
-    return CompositeSensors((*overlays, SysfsSensors(sysfs), CgroupSensors(Cgroup(), system.memory), system))
+    group = Cgroup()
+    sensors = (SysfsSensors(sysfs), CgroupSensors(group, system.memory), PressureSensors(group), system)
+    return CompositeSensors((*overlays, *sensors))

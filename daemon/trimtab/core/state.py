@@ -282,12 +282,17 @@ class MemoryBudget:
 
     ``held_bytes`` is what they held when it was last read. ``rising_bytes`` is the least there was since
     ``rising_since_ns``, from when on it was more than ``device_bytes``; -1 while it is not.
+    ``steps`` is how often the limit was lowered for pressure, the last time at ``stepped_ns``, beginning from the
+    ``pressed_bytes`` that variants held.
     """
 
     device_bytes: int = 1 << 62
     held_bytes: int = 0
     rising_bytes: int = 0
     rising_since_ns: int = -1
+    steps: int = 0
+    pressed_bytes: int = 0
+    stepped_ns: int = 0
 
 
 @dataclass(slots=True)

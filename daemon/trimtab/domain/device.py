@@ -12,7 +12,8 @@ class DeviceState(Record, frozen=True):
     """What the scheduler knows about the device; ``None`` means no sensor could tell.
 
     ``battery_frac`` is the state of charge in 0..1, ``battery_capacity_j`` the energy of a full charge.
-    ``memory_available_bytes`` respects a cgroup limit when there is one.
+    ``memory_available_bytes`` respects a cgroup limit when there is one; ``memory_pressure_frac`` is the share of
+    time in which somebody waited for memory lately (PSI).
     ``local_time_s`` is seconds after local midnight when the state was sampled, ``weekday`` 0 on Mondays.
     ``sources`` says which adapter gave each figure, e.g. ``("battery", "sysfs:BAT0")``.
     """
@@ -25,6 +26,7 @@ class DeviceState(Record, frozen=True):
     cpu_load_frac: float | None = None
     temperature_mc: int | None = None
     local_time_s: int = 0
+    memory_pressure_frac: float | None = None
     sources: tuple[tuple[str, str], ...] = ()
     weekday: int | None = None
 

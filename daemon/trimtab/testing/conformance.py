@@ -243,7 +243,7 @@ class SensorsConformance(Conformance):
             assert len(set(told)) == len(told), f"a figure has two sources: {state.sources}"
             for figure, field in FIGURES.items():
                 assert (getattr(state, field) is None) or figure in told, f"{field} has no source"
-            for value in (state.battery_frac, state.cpu_load_frac):
+            for value in (state.battery_frac, state.cpu_load_frac, state.memory_pressure_frac):
                 assert value is None or 0.0 <= value <= 1.0
             for size in (state.memory_available_bytes, state.memory_total_bytes):
                 assert size is None or size >= 0

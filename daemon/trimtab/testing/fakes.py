@@ -31,6 +31,7 @@ FIGURES = {
     "battery_capacity": "battery_capacity_j",
     "memory": "memory_available_bytes",
     "memory_total": "memory_total_bytes",
+    "memory_pressure": "memory_pressure_frac",
     "cpu_load": "cpu_load_frac",
     "temperature": "temperature_mc",
 }

@@ -24,7 +24,14 @@ GAUGE: Final = frozenset({
 """What a simulated battery tells by itself; a trace's are not used unless named."""
 CONNECTED: Final = "connected"
 TOLD: Final = frozenset(
-    {"temperature_mc", "memory_available_bytes", "memory_total_bytes", "cpu_load_frac", "charging"}
+    {
+        "temperature_mc",
+        "memory_available_bytes",
+        "memory_total_bytes",
+        "memory_pressure_frac",
+        "cpu_load_frac",
+        "charging",
+    }
 )
 """What a device without a profile takes over from a trace as it is."""
 
@@ -139,6 +146,7 @@ class RecordedSurroundings(Surroundings):
             charging=bool(self._value("charging", passed_ns) or 0),
             memory_available_bytes=memory_bytes,
             memory_total_bytes=self._whole("memory_total_bytes", passed_ns),
+            memory_pressure_frac=self._value("memory_pressure_frac", passed_ns),
             cpu_load_frac=self._value("cpu_load_frac", passed_ns),
             temperature_mc=self._whole("temperature_mc", passed_ns),
             sources=self._sources,
@@ -172,6 +180,7 @@ _FIGURES: Final = {
     "charging": "charging",
     "memory_available_bytes": "memory",
     "memory_total_bytes": "memory_total",
+    "memory_pressure_frac": "memory_pressure",
     "cpu_load_frac": "cpu_load",
     "temperature_mc": "temperature",
 }

@@ -75,6 +75,7 @@ SERIES: Final[Mapping[str, Header]] = MappingProxyType(
         **_plain("temperature_mc", "temperature temp", 1e3),
         **_spelled("memory_available_bytes", "memory_available mem_available memory_free mem_free", _BYTES),
         **_spelled("memory_total_bytes", "memory_total mem_total", _BYTES),
+        **_spelled("memory_pressure_frac", "memory_pressure", _FRACTION),
         **_spelled("cpu_load_frac", "cpu_load cpu load cpu_usage", _FRACTION),
         **_spelled("brightness_frac", "brightness", _FRACTION),
         **_plain("luminance_nits", "nits"),

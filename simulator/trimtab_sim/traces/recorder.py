@@ -22,6 +22,7 @@ RECORDED: Final = (
     "discharge_mw",
     "memory_available_bytes",
     "memory_total_bytes",
+    "memory_pressure_frac",
     "cpu_load_frac",
     "temperature_mc",
 )

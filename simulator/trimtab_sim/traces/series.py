@@ -51,6 +51,7 @@ COLUMNS: Final[Mapping[str, Column]] = MappingProxyType({
     "temperature_mc": Column("mC", "temperature, of the battery where a phone reports it", -60_000.0, 200_000.0),
     "memory_available_bytes": Column("bytes", "memory that a program could get", 0.0),
     "memory_total_bytes": Column("bytes", "memory of the device", 0.0),
+    "memory_pressure_frac": Column("frac", "share of time in which somebody waits for memory (PSI)", 0.0, 1.0),
     "cpu_load_frac": Column("frac", "share of all cores that is busy", 0.0, 1.0),
     "charging": _flag("the battery is being charged"),
     "plugged": _flag("a charger or cable is connected"),
