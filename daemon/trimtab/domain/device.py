@@ -26,9 +26,9 @@ class DeviceState(Record, frozen=True):
     cpu_load_frac: float | None = None
     temperature_mc: int | None = None
     local_time_s: int = 0
-    memory_pressure_frac: float | None = None
     sources: tuple[tuple[str, str], ...] = ()
     weekday: int | None = None
+    memory_pressure_frac: float | None = None
 
 
 def local_moment_s(device: DeviceState, elapsed_s: float = 0.0) -> int:
