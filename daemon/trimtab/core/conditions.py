@@ -46,6 +46,7 @@ class Conditions:
             raise IllegalEventError(event, "a device has at least one processor, each with its own name")
         state.processors = {p.name: p for p in event.processors}
         state.estimates = {name: state.estimates.get(name, Estimate()) for name in names}
+        state.margins.clear()
         remote = [p.name for p in event.processors if p.is_remote]
         state.links = {name: state.links.get(name, Link(since_ns=now_ns)) for name in remote}
         energies = state.energy_estimates

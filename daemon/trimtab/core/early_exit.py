@@ -6,10 +6,10 @@ from trimtab.core.estimator import UNKNOWN, energy_factor, own_noise, variance_a
 from trimtab.core.events import StageFinished
 from trimtab.core.lateness import soft_gain
 from trimtab.core.learning import run_key
+from trimtab.core.margins import stretches
 from trimtab.core.selection import NEVER_Z, floor_exit
 from trimtab.core.state import Live, State
-from trimtab.core.tables import confidence_z, energy_price_in, give_up_order, stretch_of
-from trimtab.core.tails import pooled
+from trimtab.core.tables import confidence_z, energy_price_in, give_up_order
 from trimtab.domain.decision import Candidate
 from trimtab.domain.policy import Goal
 from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
@@ -104,9 +104,9 @@ def _in_time(state: State, live: Live, candidate: Candidate, latency_ns: int, no
     z, min_z = NEVER_Z, confidence_z(live.settings.deadline_confidence)
     if slack_ns > 0:
         estimate = state.estimates[candidate.processor]
-        pool = pooled([one.tail for one in state.estimates.values()])
         bias = state.latency_biases.get(run_key(live.residence, candidate.processor), UNKNOWN)
-        stretch = stretch_of(estimate.tail, pool, live.settings.deadline_confidence, min_z)
+        lane = list(state.estimates).index(candidate.processor)
+        stretch = stretches(state, live.settings.deadline_confidence, min_z)[lane]
         own = own_noise(estimate, bias, candidate.latency_spread)
         sigma = sqrt(variance_at(estimate, now_ns) + estimate.noise * stretch + own)
         ln_ratio = log(slack_ns) - log(max(1, latency_ns * live.request.batch))

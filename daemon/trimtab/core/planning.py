@@ -16,8 +16,9 @@ from trimtab.domain.decision import Why
 from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
 from trimtab.domain.request import Prefer
 
-PLAN_NS = 5 * NS_PER_S
-"""The plan is made again after so long while requests come, and at once when memory or the catalogue changed."""
+PLAN_NS, LONGEST_PLAN_NS = 5 * NS_PER_S, 40 * NS_PER_S
+"""The plan is made again after so long while requests come, after twice as long each time it came out the same, and
+at once when memory or the catalogue changed or requests of a new kind came."""
 LEAST_RAISE = 0.005
 """By so much of a point of accuracy (half a percent) a load has to raise what a task's requests get on average."""
 PRICE_MEMORY_S = 600.0
@@ -76,7 +77,7 @@ class Planner:
             keep = 0.0
         plan.energy_price_per_j = price_per_j + (plan.energy_price_per_j - price_per_j) * keep
         plan.priced_ns = now_ns
-        if self.due or now_ns - self._state.plan.planned_ns >= PLAN_NS:
+        if self.due or now_ns - plan.planned_ns >= plan.pause_ns:
             self._plan(now_ns)
         self._holdings.follow_plan(now_ns)
 
@@ -95,6 +96,8 @@ class Planner:
         plan.room_bytes = budget_bytes - sum(
             [size_bytes(state, key, homes[key].resident_bytes) for key in plan.keys]
         )
+        same = plan.keys == before[0]
+        plan.pause_ns = min(2 * plan.pause_ns, LONGEST_PLAN_NS) if same else PLAN_NS
         if (plan.keys, plan.displaced, plan.room_bytes) != before:
             self._chooser.forget_prices()
 

@@ -301,7 +301,8 @@ class Plan:
 
     ``price`` is what one more byte would bring a second, ``displaced`` what a byte brings of those that bring the
     least; ``room_bytes`` is what the plan leaves of the memory limit.
-    ``energy_price_per_j`` is the mean of the horizon's price, which a plan is made at.
+    ``pause_ns`` after it was made there is another one. ``energy_price_per_j`` is the mean of the horizon's price,
+    which a plan is made at.
     """
 
     keys: tuple[str, ...] = ()
@@ -310,6 +311,7 @@ class Plan:
     value: float = 0.0
     room_bytes: int = 1 << 62
     planned_ns: int = 0
+    pause_ns: int = 5_000_000_000
     energy_price_per_j: float = 0.0
     priced_ns: int = 0
 
@@ -368,12 +370,20 @@ class Money:
 
 
 @dataclass(slots=True)
+class Margin:
+    """By how much each processor's noise is stretched at one confidence, and after how many runs that was found."""
+
+    runs: int
+    stretches: list[float]
+
+
+@dataclass(slots=True)
 class State:
     """The scheduler's whole memory. Dictionaries keep insertion order, which events determine.
 
     ``sizes`` are resident bytes as measured, by residence; they replace the profile's figure. ``away`` are
     the runs, by request, on servers that take several at once; ``links`` are those of all servers.
-    ``latency_biases`` are by residence and processor, ``energy_biases`` by residence, ``rests`` by residence or
+    ``margins`` are by deadline confidence, ``latency_biases`` by residence and processor, ``energy_biases`` by residence, ``rests`` by residence or
     processor; from ``probe_due`` arrivals on a request may be a probe. ``notes`` are what the strategy remembers; ``held`` are the ranges of the policy's conditions, of those with
     hysteresis, that hold.
     """
@@ -396,6 +406,7 @@ class State:
     away: dict[str, Occupation] = field(default_factory=dict)
     links: dict[str, Link] = field(default_factory=dict)
     estimates: dict[str, Estimate] = field(default_factory=dict)
+    margins: dict[str, Margin] = field(default_factory=dict)
     latency_biases: dict[str, Bias] = field(default_factory=dict)
     energy_estimates: dict[str, Estimate] = field(default_factory=dict)
     energy_biases: dict[str, EnergyBias] = field(default_factory=dict)

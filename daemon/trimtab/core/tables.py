@@ -9,10 +9,10 @@ from statistics import NormalDist
 from trimtab.core.congestion import Worth, worth_of
 from trimtab.core.estimator import UNKNOWN, energy_factor, energy_levels, own_noise, told_factor
 from trimtab.core.learning import run_key
+from trimtab.core.margins import stretches
 from trimtab.core.residency import SETTLED_NS, used_bytes
 from trimtab.core.selection import Entry, Table
-from trimtab.core.state import Holding, Rest, State, Tail
-from trimtab.core.tails import Pool, pooled, quantile
+from trimtab.core.state import Holding, Rest, State
 from trimtab.domain.decision import Why
 from trimtab.domain.device import local_moment_s
 from trimtab.domain.policy import BelowReserve, Goal, Policy, Settings, WhenImpossible
@@ -76,13 +76,6 @@ def energy_price_at(horizon_price_per_j: float, settings: Settings) -> float:
 def money_price_in(state: State, settings: Settings) -> float:
     """Return the price of a dollar under these settings: the higher of policy's and budget's."""
     return max(settings.money_price_per_usd, state.money.price_per_usd)
-
-
-def stretch_of(tail: Tail, pool: Pool, confidence: float, normal_z: float) -> float:
-    """Return the square of how much further off runs are at this confidence than the normal distribution has it."""
-    if normal_z <= 0.0:
-        return 1.0
-    return (quantile(tail, pool, confidence, normal_z) / normal_z) ** 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,9 +221,7 @@ class TaskTable(Table):
     def _relearn(self, state: State) -> None:
         """Take in what runs have taught about latencies: biases, how sure they are, and how heavy the tails."""
         estimates, biases = list(state.estimates.values()), state.latency_biases
-        confidence, min_z = self.settings.deadline_confidence, self.min_z
-        pool = pooled([estimate.tail for estimate in estimates])
-        self.stretches = [stretch_of(estimate.tail, pool, confidence, min_z) for estimate in estimates]
+        self.stretches = stretches(state, self.settings.deadline_confidence, self.min_z)
         for entry, key, ln_latency, spread in self._profiled:
             bias = biases.get(key, UNKNOWN)
             entry.noise = own_noise(estimates[entry.lane], bias, spread)
