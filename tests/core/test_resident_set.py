@@ -160,7 +160,7 @@ def test_a_set_does_not_depend_on_the_order_of_offers(
 
 def test_a_rate_is_what_came_over_the_time_it_came_in() -> None:
     world = World(load_all=False, processors=PROCESSORS[:2])
-    for _ in range(61):
+    for _ in range(121):
         world.ask(latency_budget_ns=1000 * MS)
         world.finish_loads(0)
         for running in list(world.runs):
