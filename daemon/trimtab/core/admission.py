@@ -6,11 +6,13 @@ from collections.abc import Callable
 from trimtab.core import events as ev
 from trimtab.core.chooser import Chooser
 from trimtab.core.commands import Command, Decided, Finish
+from trimtab.core.fairness import note_asked
 from trimtab.core.forecast import note_request
 from trimtab.core.holdings import Holdings
 from trimtab.core.lateness import worth_left
 from trimtab.core.lifecycle import ENDINGS, IllegalEventError, move
 from trimtab.core.markets import is_too_dear
+from trimtab.core.overload import TOO_LATE, overload
 from trimtab.core.planning import Planner
 from trimtab.core.prices import note_arrival
 from trimtab.core.probing import probe
@@ -119,6 +121,7 @@ class Admission:
             request, state.arrivals, _NEW, now_ns, deadline_ns, table.settings, table.rules, state.policy.name
         )
         live.queued_ns = now_ns
+        note_asked(state, request.app, table.settings.weight, now_ns)
         self._decide_with(table, live, now_ns)
         if self._planner.kinds.count(request, table.rules, budget_ns, now_ns):
             self._planner.due = True
@@ -161,7 +164,7 @@ class Admission:
             self._reject_for(live, table, at, now_ns)
         elif _DEADLINE in choice.given_up and late_count(state) >= state.policy.queue_limit:
             holdings.release(live, now_ns)
-            self._end(live, Outcome.REJECTED, Cause.OVERLOAD, "overload: too many late requests wait", now_ns)
+            self._end(live, Outcome.REJECTED, Cause.OVERLOAD, TOO_LATE, now_ns)
         else:
             self._queue(live, choice, now_ns)
             decision = live.decision = chooser.decision(live, table, at, choice, probe=choice is probed)
@@ -194,9 +197,12 @@ class Admission:
         if live.error:
             self._end(live, Outcome.FAILED, Cause.VARIANT, live.error, now_ns)
             return
+        told = self._chooser.explain(table, at, None) if self._explain else UNTOLD
+        if self._chooser.strategy.adapts and (why := overload(table, at)):
+            self._end(live, Outcome.REJECTED, Cause.OVERLOAD, why, now_ns, told)
+            return
         counts = self._chooser.count_reasons(table, at)
         passing = [why for why in counts if why not in STANDING]
-        told = self._chooser.explain(table, at, None) if self._explain else UNTOLD
         if passing == [Why.RESERVE]:
             self._end(live, Outcome.REJECTED, Cause.RESERVE, Cause.RESERVE.value, now_ns, told)
             return

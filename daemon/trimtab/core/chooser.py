@@ -7,9 +7,11 @@ from math import inf, log
 from trimtab.core.catalogue import Catalogue
 from trimtab.core.congestion import time_prices
 from trimtab.core.explain import grounds, verdicts
+from trimtab.core.fairness import HEADROOM, above_share
 from trimtab.core.links import lanes_with_places
 from trimtab.core.markets import Markets
 from trimtab.core.money import spare_usd
+from trimtab.core.overload import goals_to_give_up
 from trimtab.core.prices import spare_uj
 from trimtab.core.queueing import lanes_of, rooms_of
 from trimtab.core.residency import kept_bytes
@@ -159,8 +161,10 @@ class Chooser:
             lanes = lanes_of(state, catalogue.sharing, live, now_ns)
         if state.away and catalogue.sharing.limits:
             lanes = lanes_with_places(state, catalogue.sharing, lanes, now_ns)
-        prices = None
+        prices, kept_ns = None, 0
         if state.queue and time_ns > 0 and self.strategy.adapts:
+            if above_share(state, request.app, now_ns):
+                kept_ns = int(HEADROOM * time_ns)
             prices = time_prices(state, catalogue.sharing, lanes, table.worths, time_ns, now_ns)
             if prices is not None and batch != 1:
                 prices = [price * batch for price in prices]
@@ -172,11 +176,11 @@ class Chooser:
             table.min_z,
             lanes,
             estimates,
-            rooms_of(estimates, lanes, time_ns, ln_batch),
+            rooms_of(estimates, lanes, time_ns, ln_batch, kept_ns),
             table.stretches,
             request.variant,
             table.weight,
-            table.give_up,
+            goals_to_give_up(state, table.give_up),
             batch,
             ln_batch,
             left_uj,

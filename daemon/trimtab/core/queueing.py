@@ -129,14 +129,19 @@ def _full(state: State) -> tuple[str, ...]:
 
 
 def rooms_of(
-    estimates: Sequence[Estimate], lanes: Sequence[Lane], time_ns: int, ln_batch: float
+    estimates: Sequence[Estimate], lanes: Sequence[Lane], time_ns: int, ln_batch: float, kept_ns: int = 0
 ) -> list[float]:
-    """Return ``Situation.ln_room`` of a request that has ``time_ns`` left; ``ln_batch`` is ln of its batch."""
+    """Return ``Situation.ln_room`` of a request that has ``time_ns`` left; ``ln_batch`` is ln of its batch.
+
+    Where it has to wait, ``kept_ns`` of that time are left to others.
+    """
     if time_ns <= 0:
         return [NO_ROOM] * len(lanes)
     ln_time, rooms = log(time_ns), []
     for estimate, lane in zip(estimates, lanes):  # noqa: B905  one each
         wait_ns = lane.wait_ns
+        if wait_ns:
+            wait_ns += kept_ns
         ln_room = ln_time if wait_ns == 0 else log(time_ns - wait_ns) if time_ns > wait_ns else -inf
         rooms.append(ln_room - (estimate.mean + ln_batch))
     return rooms

@@ -8,6 +8,7 @@ from trimtab.core.admission import Admission
 from trimtab.core.chooser import Chooser
 from trimtab.core.commands import Command, RunStage
 from trimtab.core.early_exit import floor_of, goes_on, leaves_by_itself
+from trimtab.core.fairness import note_used
 from trimtab.core.holdings import Holdings
 from trimtab.core.learning import learn_energy, learn_latency
 from trimtab.core.lifecycle import IllegalEventError, move
@@ -83,6 +84,8 @@ class Runs:
         assert candidate is not None
         self._learn(live, candidate, event, now_ns)
         live.run_ns += event.run_ns
+        if not candidate.remote:
+            note_used(state, live.request.app, event.run_ns, now_ns)
         live.energy_uj += event.energy_uj
         live.cost_usd += event.cost_usd
         self._vacate(live, candidate)

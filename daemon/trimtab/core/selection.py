@@ -565,7 +565,8 @@ def broken_goals(entry: Entry, judged: Judged, at: Situation) -> tuple[Goal, ...
 
 def _compromise(table: Table, at: Situation) -> Choice | None:
     """Give goals up one after the other, in the policy's order, until a candidate meets the rest."""
-    judged = [(entry, judge(entry, at)) for entry in table.ranked]
+    late = Goal.DEADLINE in at.give_up
+    judged = [(entry, judge(entry, at)) for entry in table.ranked if late or may_be_in_time(entry, at)]
     possible = [(e, j, broken_goals(e, j, at)) for e, j in judged if j.why in NEGOTIABLE]
     dropped: set[Goal] = set()
     for goal in at.give_up:

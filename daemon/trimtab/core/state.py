@@ -317,6 +317,16 @@ class Plan:
 
 
 @dataclass(slots=True)
+class Share:
+    """What an app has had of the processors (exponentially forgotten), its weight, and when it asked last."""
+
+    weight: float = 1.0
+    used_ns: float = 0.0
+    used_at_ns: int = 0
+    asked_ns: int = 0
+
+
+@dataclass(slots=True)
 class Rest:
     """A variant in a pool, or a processor, that failed: ignored until ``until_ns``, longer after each in a row."""
 
@@ -413,6 +423,7 @@ class State:
     energy_ratio: EnergyRatio = field(default_factory=EnergyRatio)
     demand: dict[str, Demand] = field(default_factory=dict)
     forecast: Forecast = field(default_factory=Forecast)
+    shares: dict[str, Share] = field(default_factory=dict)
     rests: dict[str, Rest] = field(default_factory=dict)
     kinds: list[Kind] = field(default_factory=list)
     plan: Plan = field(default_factory=Plan)
