@@ -89,7 +89,9 @@ def flood(app: str, per_s: int, budget_ms: int, seconds: int = 1) -> list[tuple[
 @pytest.mark.parametrize("budget_ms", [10, 20, 60])
 def test_no_app_starves_beside_one_that_asks_far_too_much(budget_ms: int) -> None:
     """One app alone asks for three times what the core can do; 100 a second of another take a tenth of it."""
-    served = Shop(Policy("p", defaults=STRICT)).run(flood("greedy", 3000, 20) + flood("modest", 100, budget_ms))
+    served = Shop(Policy("p", defaults=STRICT)).run(
+        flood("greedy", 3000, 20) + flood("modest", 100, budget_ms)
+    )
     assert served["modest"] >= 85
     assert served["greedy"] >= 750, "what it could have beside the other"
 
