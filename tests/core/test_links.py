@@ -7,7 +7,7 @@ from tests.core.world import MIB, MS, PROCESSORS, PROFILES, SMALL, World, family
 
 from trimtab.core import events as ev
 from trimtab.core.lifecycle import IllegalEventError
-from trimtab.core.links import MEMORY_S, PRIOR_S, PRIOR_SHARE, note_link, reachable_share
+from trimtab.core.links import MEMORY_S, PRIOR_S, PRIOR_SHARE, note_link, reachable_share, safe_share
 from trimtab.core.state import Link
 from trimtab.domain.decision import Cause, Outcome, Why
 from trimtab.domain.family import Profile
@@ -169,3 +169,14 @@ def test_the_share_in_reach_by_hand() -> None:
     expected = (PRIOR_S * PRIOR_SHARE + up_s) / (PRIOR_S + up_s + down_s)
     assert reachable_share(link, HOUR_NS + HOUR_NS // 2) == pytest.approx(expected)
     assert expected == pytest.approx(0.721, abs=0.001)
+
+
+def test_outages_are_planned_for_with_caution_by_hand() -> None:
+    """A tenth of the time, 300 s each: of the next 10 h 3,600 s, of a variance of 2 x 0.1 x 300 x 36,000 (1,470 s)."""
+    link = Link(since_ns=0)
+    assert safe_share(link, 0, 36_000.0) == pytest.approx(1 - (3600 + 2 * 1469.7) / 36_000, abs=1e-4)
+    assert safe_share(link, 0, 360_000.0) > safe_share(link, 0, 36_000.0)
+    assert safe_share(link, 0, 60.0) == 0.0
+    note_link(link, reachable=False, round_trip_ns=0, now_ns=HOUR_NS)
+    note_link(link, reachable=True, round_trip_ns=0, now_ns=HOUR_NS + 60 * NS_PER_S)
+    assert link.outages == 1.0 * exp(-60 / MEMORY_S)

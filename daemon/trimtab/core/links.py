@@ -1,6 +1,6 @@
 """Processors elsewhere: whether they can be reached, for what share of the time, and how many they take at once."""
 
-from math import exp
+from math import exp, sqrt
 
 from trimtab.core.queueing import Sharing, queued_on
 from trimtab.core.selection import Lane
@@ -11,7 +11,16 @@ MEMORY_S = 86_400.0
 """Time spent in and out of reach is forgotten exponentially: a day of it counts."""
 PRIOR_S = 1_800.0
 PRIOR_SHARE = 0.9
-"""Before anything is known a server is expected to be in reach for this share; half an hour counts as much."""
+PRIOR_OUTAGE_S = 300.0
+"""Before anything is known a server is expected to be in reach for this share, and out of reach for so long at a time.
+
+Half an hour, and one outage, count as much.
+"""
+CAUTION = 2.0
+"""Outages are planned for at so many standard deviations above their mean.
+
+Energy kept for one that does not come saves a little money later; energy missing in one costs whole answers.
+"""
 
 
 def note_link(link: Link, reachable: bool, round_trip_ns: int, now_ns: int) -> None:
@@ -19,7 +28,9 @@ def note_link(link: Link, reachable: bool, round_trip_ns: int, now_ns: int) -> N
     if round_trip_ns > 0:
         link.round_trip_ns = round_trip_ns
     if reachable != link.reachable:
+        kept = exp((link.since_ns - now_ns) / NS_PER_S / MEMORY_S)
         link.up_s, link.down_s = _spells(link, now_ns)
+        link.outages = link.outages * kept + (not reachable)
         link.reachable, link.since_ns = reachable, now_ns
 
 
@@ -27,6 +38,17 @@ def reachable_share(link: Link, now_ns: int) -> float:
     """Return the share of the time (0..1) for which a server can be expected to be in reach."""
     up_s, down_s = _spells(link, now_ns)
     return (PRIOR_S * PRIOR_SHARE + up_s) / (PRIOR_S + up_s + down_s)
+
+
+def safe_share(link: Link, now_ns: int, left_s: float) -> float:
+    """Return the share of the next ``left_s`` seconds for which a server can be counted on to be in reach.
+
+    Outages of exponential length L that come at random and take a share d of the time take d T of T seconds, with a
+    variance of 2 d L T.
+    """
+    down = 1.0 - reachable_share(link, now_ns)
+    outage_s = (PRIOR_OUTAGE_S + _spells(link, now_ns)[1]) / (1.0 + link.outages)
+    return max(0.0, 1.0 - down - CAUTION * sqrt(2.0 * down * outage_s / max(left_s, 1.0)))
 
 
 def _spells(link: Link, now_ns: int) -> tuple[float, float]:

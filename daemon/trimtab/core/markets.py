@@ -6,7 +6,7 @@ from math import exp, inf, log2, nan
 from trimtab.core.catalogue import Catalogue
 from trimtab.core.estimator import energy_factor, energy_levels, told_factor
 from trimtab.core.forecast import expected, expected_drain_j, hours_ahead, local_s
-from trimtab.core.links import reachable_share
+from trimtab.core.links import safe_share
 from trimtab.core.money import Lot, Offer, Prices, money_left_s, spare_usd, two_prices
 from trimtab.core.prices import (
     Clearing,
@@ -112,7 +112,7 @@ class Markets:
         if money_s is not None and left_s != money_s:
             longer = self._demand(hours_ahead(at_s, money_s), money_s)
             budget_usd *= self._demand(ahead, left_s) / longer if longer > 0.0 else 1.0
-        share = max(reachable_share(link, now_ns) for link in state.links.values())
+        share = max(safe_share(link, now_ns, left_s) for link in state.links.values())
         lots = list(self._lots(share, ahead, left_s, now_ns))
         return two_prices(lots, budget_j, budget_usd, money.price_per_usd)
 

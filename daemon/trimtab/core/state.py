@@ -98,13 +98,15 @@ class Occupation(msgspec.Struct):
 class Link:
     """Whether a server can be reached, since when, and how long it could and could not before that.
 
-    ``up_s`` and ``down_s`` are exponentially forgotten; ``round_trip_ns`` is 0 where nobody measured it.
+    ``up_s``, ``down_s`` and ``outages`` (how many there were) are exponentially forgotten; ``round_trip_ns`` is 0
+    where nobody measured it.
     """
 
     reachable: bool = True
     since_ns: int = 0
     up_s: float = 0.0
     down_s: float = 0.0
+    outages: float = 0.0
     round_trip_ns: int = 0
 
 
