@@ -22,6 +22,9 @@ from trimtab.core.resident_set import (
     resident_set,
     served,
 )
+from trimtab.core.state import Holding
+from trimtab.domain.device import DeviceState
+from trimtab.domain.policy import MemoryGoal, Policy
 from trimtab.domain.quantities import NS_PER_S
 
 LAST = Offer("a-last", 0, 1, 0.0, (0.8,), (0.0,))
@@ -172,14 +175,42 @@ def test_a_rate_is_what_came_over_the_time_it_came_in() -> None:
     assert world.state.plan.keys == (f"t/large@{POOL_1}",)
 
 
-def test_kinds_are_bounded_and_forgotten() -> None:
+def test_kinds_are_bounded() -> None:
     world = World(load_all=False, processors=PROCESSORS[:2])
     for index in range(3 * MAX_KINDS):
         world.ask(min_accuracy_frac=index / 1000)
     assert len(world.state.kinds) == MAX_KINDS
-    world.now_ns += 24 * 3600 * NS_PER_S
-    world.ask(min_accuracy_frac=0.5)
-    assert len(world.state.kinds) <= 2
+
+
+def test_what_is_asked_at_this_time_every_day_is_loaded_before_it_is_asked() -> None:
+    """Three mornings of requests from eight to nine; on the fourth, large is wanted back at 7:56, with nobody asking."""
+    world = World(load_all=False, processors=PROCESSORS[:2])
+    start_ns = world.now_ns
+
+    def read(day: int, hour: int, minute: int) -> None:
+        world.now_ns = max(world.now_ns, start_ns + ((day * 24 + hour) * 60 + minute) * 60 * NS_PER_S)
+        world.feed(ev.DeviceChanged(DeviceState(local_time_s=(hour * 60 + minute) * 60)))
+        world.finish_loads()
+
+    for day in range(3):
+        for hour, minute in product(range(24), range(0, 60, 10)):
+            read(day, hour, minute)
+            for _ in range(20 if hour == 8 else 0):
+                request_id = world.ask(latency_budget_ns=1000 * MS)
+                world.finish_loads()
+                while request_id in world.runs:
+                    world.end_stage(request_id)
+        assert not world.state.plan.keys, "at night nothing is worth a load"
+    world.feed(ev.PolicyReplaced(Policy("tight", memory=MemoryGoal(limit_bytes=2 << 20))))
+    world.finish_evictions()
+    world.feed(ev.PolicyReplaced(Policy("plain")))
+    assert len(world.state.residences) == 1
+    for hour, minute in product(range(8), range(0, 60, 10)):
+        read(3, hour, minute)
+    assert not world.state.plan.keys
+    read(3, 7, 56)
+    assert world.state.plan.keys == (f"t/large@{POOL_1}",)
+    assert world.state.residences[f"t/large@{POOL_1}"].holding is Holding.RESIDENT
 
 
 def test_apps_with_other_rules_or_budgets_are_other_kinds() -> None:

@@ -2,6 +2,7 @@
 
 from math import exp
 
+from trimtab.core.forecast import expected, hours_ahead, local_s
 from trimtab.core.state import Kind, State
 from trimtab.domain.quantities import NS_PER_S
 from trimtab.domain.request import Prefer, Request
@@ -13,8 +14,12 @@ SAMPLE = 100.0
 PRIOR_S = 10.0
 """So long nothing came, before anything was seen."""
 MAX_KINDS = 32
-FORGOTTEN = 1e-2
-"""A kind of which so few requests are remembered is dropped."""
+FAINT = 1e-12
+"""The least weight of a kind that was ever asked for: days later it still says what its task is asked for."""
+LEAST_RATE = 1e-4
+"""Kinds that come more rarely (per second) are not worth a load."""
+AHEAD_S = 300.0
+"""The plan is for the demand of so long."""
 
 Key = tuple[str, tuple[str, ...], Prefer, int, float | None, str]
 
@@ -28,12 +33,12 @@ class Kinds:
         self._known: dict[Key, Kind] = {}
 
     def count(self, request: Request, rules: tuple[str, ...], budget_ns: int, now_ns: int) -> bool:
-        """Count one request; return whether its kind is new."""
+        """Count one request; return whether its kind is new, and not just one of too many to be told apart."""
         floor_frac, bucket = request.min_accuracy_frac, budget_ns.bit_length()
         key = (request.task, rules, request.prefer, bucket, floor_frac, request.variant)
         kind = self._known.get(key)
         if kind is not None:
-            kind.fresh += 1
+            kind.fresh += request.batch
             if budget_ns < kind.budget_ns:
                 kind.budget_ns = budget_ns
             return False
@@ -41,9 +46,8 @@ class Kinds:
 
     def _begin(self, key: Key, request: Request, budget_ns: int, now_ns: int) -> bool:
         kinds = self._state.kinds
-        if len(kinds) >= MAX_KINDS:
-            self.settle(now_ns)
-        if len(kinds) >= MAX_KINDS:
+        full = len(kinds) >= MAX_KINDS
+        if full:
             least = min(kinds, key=lambda kind: (kind.weight, kind.first_ns))
             kinds.remove(least)
             self._known = {known: kind for known, kind in self._known.items() if kind is not least}
@@ -57,24 +61,20 @@ class Kinds:
             request.variant,
         )
         kind.first_ns = kind.settled_ns = now_ns
-        kind.fresh = 1
+        kind.fresh = request.batch
         kinds.append(kind)
         self._known[key] = kind
-        return True
+        return not full
 
     def settle(self, now_ns: int) -> None:
-        """Fold what was counted into the remembered weights, and drop the kinds that nobody asks for."""
-        kinds = self._state.kinds
-        for kind in kinds:
+        """Fold what was counted into the remembered weights."""
+        for kind in self._state.kinds:
             elapsed_s = (now_ns - kind.settled_ns) / NS_PER_S
             memory_s = min(max(MEMORY_S[0], SAMPLE / rate_per_s(kind)), MEMORY_S[1])
             keep = exp(-elapsed_s / memory_s)
-            kind.weight = kind.weight * keep + kind.fresh
+            kind.weight = max(kind.weight * keep, FAINT) + kind.fresh
             kind.seen_s = kind.seen_s * keep + elapsed_s
             kind.fresh, kind.settled_ns = 0, now_ns
-        if min([kind.weight for kind in kinds], default=1.0) < FORGOTTEN:
-            kinds[:] = [kind for kind in kinds if kind.weight >= FORGOTTEN]
-            self.forget()
 
     def forget(self) -> None:
         """Drop what is derived from the state."""
@@ -93,4 +93,22 @@ class Kinds:
 
 def rate_per_s(kind: Kind) -> float:
     """Return the arrival rate of a kind when it was settled last."""
-    return max(kind.weight, FORGOTTEN) / (kind.seen_s + PRIOR_S)
+    return max(kind.weight, FAINT) / (kind.seen_s + PRIOR_S)
+
+
+def coming(state: State, task: str, now_ns: int) -> tuple[list[Kind], list[float]]:
+    """Return the kinds of requests of a task that are to be planned for, and their rates in the next minutes.
+
+    Where days have taught how much is asked at this time of day, and that is more than what comes now, the kinds
+    known share the rest as they shared what came.
+    """
+    kinds = [kind for kind in state.kinds if kind.task == task]
+    rates = [rate_per_s(kind) for kind in kinds]
+    forecast, ahead = state.forecast, hours_ahead(local_s(state, now_ns), AHEAD_S)
+    flows = [one.flow for one in forecast.streams.values() if one.task == task and one.flow.hours]
+    more = sum([expected(forecast, flow, ahead, AHEAD_S) for flow in flows]) / AHEAD_S - sum(rates)
+    if more > 0.0:
+        known = sum([kind.weight for kind in kinds])
+        rates = [rate + more * kind.weight / known for kind, rate in zip(kinds, rates, strict=True)]
+    planned = [pair for pair in zip(kinds, rates, strict=True) if pair[1] >= LEAST_RATE]
+    return [kind for kind, _ in planned], [rate for _, rate in planned]

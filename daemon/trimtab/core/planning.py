@@ -4,7 +4,7 @@ from math import exp
 from typing import NamedTuple
 
 from trimtab.core.chooser import Chooser
-from trimtab.core.demand import Kinds, rate_per_s
+from trimtab.core.demand import Kinds, coming
 from trimtab.core.holdings import Holdings
 from trimtab.core.queueing import rooms_of
 from trimtab.core.residency import size_bytes
@@ -110,8 +110,7 @@ class Planner:
     def _options(self, task: str, now_ns: int) -> tuple[Option, ...]:
         """Return what could be held of a task."""
         state, catalogue = self._state, self._chooser.catalogue
-        kinds = [kind for kind in state.kinds if kind.task == task]
-        rates = [rate_per_s(kind) for kind in kinds]
+        kinds, rates = coming(state, task, now_ns)
         found: list[dict[str, Serving]] = [self._servings(kind, sum(rates), now_ns) for kind in kinds]
         price_per_uj = energy_price_at(state.plan.energy_price_per_j, state.policy.defaults) / UJ_PER_J
         least_cost = state.policy.defaults.weight * (SWITCH_PRICE + LEAST_RAISE * sum(rates) * STAY_S)
