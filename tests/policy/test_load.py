@@ -19,6 +19,7 @@ from trimtab.domain.policy import (
     Rule,
     Settings,
     TaskSettings,
+    ThermalGoal,
     WhenImpossible,
 )
 from trimtab.domain.quantities import NS_PER_S
@@ -216,3 +217,14 @@ def test_money_that_cannot_be_meant(goal: str, message: str) -> None:
     with pytest.raises(PolicyError, match="money") as caught:
         load_policy(f"version: 1\nname: x\n\nmoney: {goal}\n", "p.yaml")
     assert message in str(caught.value)
+
+
+def test_limits_on_power_and_heat() -> None:
+    policy = load_policy("version: 1\nname: x\nbattery: {power_budget_mw: 250}\nthermal: {limit_c: 42.5}\n")
+    assert policy.battery.power_budget_mw == 250.0
+    assert policy.thermal == ThermalGoal(42.5)
+    assert load_policy("version: 1\nname: x\n").thermal is None
+    with pytest.raises(PolicyError, match=r"battery.power_budget_mw: expected milliwatts above 0"):
+        load_policy("version: 1\nname: x\nbattery: {power_budget_mw: 0}\n")
+    with pytest.raises(PolicyError, match=r"limit_c is missing"):
+        load_policy("version: 1\nname: x\nthermal: {}\n")

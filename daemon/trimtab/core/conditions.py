@@ -1,10 +1,12 @@
 """Take in what the device is and what is wanted of it: processors, families, profiles, policy, sensors."""
 
 from trimtab.core import events as ev
+from trimtab.core.caps import cap_price
 from trimtab.core.chooser import Chooser
 from trimtab.core.coupling import tie_up
 from trimtab.core.estimator import ENERGY_VARIANCE, MIN_NOISE
 from trimtab.core.forecast import names_apps, pass_time
+from trimtab.core.heat import note_temperature
 from trimtab.core.holdings import Holdings
 from trimtab.core.knowledge import faults, restore
 from trimtab.core.lifecycle import IllegalEventError
@@ -136,6 +138,8 @@ class Conditions:
         note_reading(
             state.energy, state.forecast.drain, event.device, now_ns, was_charging=state.device.charging
         )
+        if event.device.temperature_mc is not None and state.policy.thermal is not None:
+            note_temperature(state.heat, event.device.temperature_mc / 1000, state.energy.total_uj, now_ns)
         state.device, state.device_at_ns = event.device, now_ns
         state.held = held_after(state.policy, event.device, state.held)
         note_memory(state, now_ns)
@@ -170,9 +174,11 @@ class Conditions:
         pass_time(self._state, now_ns)
         money, found = self._state.money, self._chooser.markets.clearing(now_ns)
         prices = tilted_price(energy, found.energy), tilted_price(money, found.money)
+        caps, cap = self._state.caps, cap_price(self._state, self._chooser.markets, now_ns)
         energy.priced_ns, energy.priced_arrivals = now_ns, self._state.arrivals
-        if prices != (energy.price_per_j, money.price_per_usd):
+        if (*prices, cap) != (energy.price_per_j, money.price_per_usd, caps.price_per_j):
             energy.price_per_j, money.price_per_usd = prices
+            caps.price_per_j = cap
             self._chooser.forget_prices()
         before_bytes = self._state.memory_limit_bytes
         if self._holdings.limit_memory(now_ns):

@@ -81,6 +81,11 @@ class Markets:
         ahead = hours_ahead(local_s(self._state, now_ns), energy_s)
         return Prices(energy_price(list(self._markets(ahead, energy_s, now_ns)), budget_j), FREE)
 
+    def clearing_for(self, window_s: float, budget_j: float, now_ns: int) -> Clearing:
+        """Return the price of energy at which what is expected in a window takes no more than ``budget_j``."""
+        ahead = hours_ahead(local_s(self._state, now_ns), window_s)
+        return energy_price(list(self._markets(ahead, window_s, now_ns)), budget_j)
+
     def _energy_budget(self, now_ns: int) -> tuple[float | None, float]:
         """Return seconds until the horizon and joules until then; ``None`` and no limit without one."""
         state = self._state

@@ -10,7 +10,7 @@ from itertools import pairwise
 from math import exp, inf
 from typing import NamedTuple
 
-from trimtab.core.state import Demand, Energy, Flow, Live, Money, State
+from trimtab.core.state import Caps, Demand, Energy, Flow, Live, Money, State
 from trimtab.domain.device import DeviceState
 from trimtab.domain.policy import BatteryGoal, BelowReserve
 from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
@@ -169,7 +169,7 @@ def segments_of(hull: Sequence[tuple[float, float]]) -> tuple[tuple[float, float
     return tuple([((u1 - u0) / (e1 - e0), e1 - e0) for (e0, u0), (e1, u1) in pairwise(hull)])
 
 
-def tilted_price(account: Energy | Money, clearing: Clearing) -> float:
+def tilted_price(account: Energy | Money | Caps, clearing: Clearing) -> float:
     """Return the price to use until the next solution: a touch above or below the dual, in turns.
 
     At the dual itself two neighbours of the hull are worth the same, and the LP's optimum serves a share of

@@ -329,6 +329,44 @@ class Share:
 
 
 @dataclass(slots=True)
+class Warmth:
+    """A fit of temperature to our power at one cooling constant: see ``core.heat``. Degrees, watts, seconds."""
+
+    tau_s: float
+    base: float
+    rise: float
+    base_variance: float
+    rise_variance: float
+    covariance: float = 0.0
+    power_w: float = 0.0
+    error: float = 0.0
+
+
+@dataclass(slots=True)
+class Heat:
+    """What readings of the temperature taught, and the energy we had used by the last one."""
+
+    at_ns: int = 0
+    total_uj: float = 0.0
+    temperature_c: float = 0.0
+    fits: list[Warmth] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Caps:
+    """The price that keeps to limits on power and heat, and what the power budget has left over.
+
+    ``bucket_j`` was left at ``bucket_ns``, when ``bucket_uj`` had been used in all.
+    """
+
+    price_per_j: float = 0.0
+    price_credit: float = 0.0
+    bucket_j: float = 0.0
+    bucket_ns: int = -1
+    bucket_uj: float = 0.0
+
+
+@dataclass(slots=True)
 class Rest:
     """A variant in a pool, or a processor, that failed: ignored until ``until_ns``, longer after each in a row."""
 
@@ -426,6 +464,8 @@ class State:
     demand: dict[str, Demand] = field(default_factory=dict)
     forecast: Forecast = field(default_factory=Forecast)
     shares: dict[str, Share] = field(default_factory=dict)
+    heat: Heat = field(default_factory=Heat)
+    caps: Caps = field(default_factory=Caps)
     rests: dict[str, Rest] = field(default_factory=dict)
     kinds: list[Kind] = field(default_factory=list)
     plan: Plan = field(default_factory=Plan)

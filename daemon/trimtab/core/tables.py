@@ -64,8 +64,11 @@ def rule_names(policy: Policy, rules: tuple[int, ...]) -> tuple[str, ...]:
 
 
 def energy_price_in(state: State, settings: Settings) -> float:
-    """Return the price of energy under these settings: the higher of policy's and horizon's, times factor."""
-    return energy_price_at(state.energy.price_per_j, settings)
+    """Return the price of energy under these settings: the higher of policy's and horizon's, times factor.
+
+    It is never less than what keeps to the limits on power and heat.
+    """
+    return max(energy_price_at(state.energy.price_per_j, settings), state.caps.price_per_j)
 
 
 def energy_price_at(horizon_price_per_j: float, settings: Settings) -> float:

@@ -191,13 +191,22 @@ class Rule:
 class BatteryGoal:
     """Keep ``reserve_frac`` until the horizon: a time of day, or a duration from when the policy began.
 
-    With neither ``last_until_s`` nor ``last_for_ns`` there is no horizon, only the reserve.
+    With neither ``last_until_s`` nor ``last_for_ns`` there is no horizon, only the reserve. ``power_budget_mw``
+    is the mean power that runs and loads may take, also on a charger.
     """
 
     reserve_frac: float = 0.0
     last_until_s: int | None = None
     last_for_ns: int | None = None
     below_reserve: BelowReserve = BelowReserve.CHEAPEST
+    power_budget_mw: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ThermalGoal:
+    """Stay below ``limit_c`` at the hottest sensor, by taking less power before it is reached."""
+
+    limit_c: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +248,7 @@ class Policy:
     tasks: tuple[TaskSettings, ...] = ()
     battery: BatteryGoal = BatteryGoal()
     memory: MemoryGoal = MemoryGoal()
+    thermal: ThermalGoal | None = None
     queue_limit: int = 64
     rules: tuple[Rule, ...] = ()
     version: int = 1

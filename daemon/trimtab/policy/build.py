@@ -22,6 +22,7 @@ from trimtab.domain.policy import (
     Settings,
     Span,
     TaskSettings,
+    ThermalGoal,
     WhenImpossible,
     Worth,
 )
@@ -58,6 +59,7 @@ def build_policy(document: Document) -> Policy:
         ),
         battery=_battery(document.get("battery", {})),
         memory=_memory(document.get("memory", {})),
+        thermal=ThermalGoal(float(document["thermal"]["limit_c"])) if "thermal" in document else None,
         money=money_goal(document["money"]) if "money" in document else None,
         rules=(
             *(_app(app.strip(), change) for app, change in document.get("apps", {}).items()),
@@ -151,6 +153,7 @@ def _battery(given: Document) -> BatteryGoal:
         last_until_s=day_time_s(given["last_until"]) if "last_until" in given else None,
         last_for_ns=duration_ns(given["last_for"]) if "last_for" in given else None,
         below_reserve=BelowReserve(given.get("below_reserve", BelowReserve.CHEAPEST)),
+        power_budget_mw=float(given["power_budget_mw"]) if "power_budget_mw" in given else None,
     )
 
 

@@ -59,6 +59,8 @@ def goals_words(policy: Policy) -> list[str]:
     """Return what holds for the device as a whole: battery, memory, queue."""
     memory = policy.memory
     found = [*_battery(policy.battery)]
+    if policy.thermal is not None:
+        found.append(f"smaller variants keep the hottest sensor below {policy.thermal.limit_c:g} C")
     if policy.money is not None:
         found.append(_money(policy.money))
     if memory.limit_bytes is not None:
@@ -260,3 +262,5 @@ def _battery(goal: BatteryGoal) -> Iterator[str]:
         cheapest = goal.below_reserve is BelowReserve.CHEAPEST
         does = "serves with the least energy" if cheapest else "refuses requests"
         yield f"at {percent(goal.reserve_frac)} of the charge, the reserve, {does}"
+    if goal.power_budget_mw is not None:
+        yield f"runs and loads take {goal.power_budget_mw:g} mW on average at most"
