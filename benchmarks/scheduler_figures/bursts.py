@@ -3,14 +3,21 @@
 Goodput is the share of all requests that are answered in time by an exit no less accurate than the request's floor: that is
 judged. Beside it stands the accuracy-weighted goodput (an answer in time counts its expected accuracy, all else nothing) of
 each strategy, named ``... accuracy``.
+
+Band has one model per task. It is given the one that the device serves most requests of per second among those above the
+floor, known in hindsight; with its own rule, the most accurate model, it answers next to nothing in time here.
 """
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from scheduler_figures import SCENARIOS, Row
+from trimtab.domain.policy import Filter, Policy
+from trimtab.domain.quantities import NS_PER_S
 from trimtab_sim.report import Served
 from trimtab_sim.results.summary import Summary
 from trimtab_sim.results.trial import Observer, Trial
@@ -19,9 +26,10 @@ from trimtab_sim.simulate import simulate, trials
 
 WHAT = "goodput in bursts at three times what the device can serve: the highest of all"
 CASES = ("bursts-phone-floor", "bursts-phone", "bursts-fashion", "bursts-two-tasks", "bursts-recorded")
-RIVALS = ("band:shortest", "band:slack", "band:heft", "slackfit", "infaas", "largest", "smallest")
-SEEDS = (11, 12, 13)
-"""Not looked at when the scheduler was tuned (1 to 5 were)."""
+BAND = ("band:shortest", "band:slack", "band:heft")
+RIVALS = (*BAND, "slackfit", "infaas", "largest", "smallest")
+SEEDS = (21, 22, 23)
+"""Not looked at when the scheduler was tuned: 1, 2 and 11 were."""
 
 
 class Goodput(Observer):
@@ -53,12 +61,29 @@ def goodputs(
     found: dict[str, tuple[float, float]] = {}
     for strategy in strategies:
         seen: list[Goodput] = []
-        runs = trials(prepared.policies, [strategy], seeds)
+        policies = _with_best_models(prepared) if strategy in BAND else prepared.policies
+        runs = trials(policies, [strategy], seeds)
         simulate(prepared, runs, partial(_watched, prepared, seen), bounds=False)
         came = sum(one.requests for one in seen)
         good = sum(one.good for one in seen) / came
         found[strategy] = good, sum(one.accuracy for one in seen) / came
     return found
+
+
+def _with_best_models(prepared: Prepared) -> tuple[Policy, ...]:
+    """Return the policies with one variant per task: above all its floors, the one served most often per second."""
+    allowed = []
+    for task, profiles in prepared.world.profiles.items():
+        family = next(family for family in prepared.world.families if family.task == task)
+        streams = [s.request for s in prepared.scenario.streams if not s.tasks or task in s.tasks]
+        floor_frac = max([request.min_accuracy_frac or 0.0 for request in streams])
+        per_s: Counter[str] = Counter()
+        for profile in profiles:
+            if family.variant(profile.variant).accuracy_frac >= floor_frac:
+                per_s[profile.variant] += NS_PER_S / sum(profile.stage_latency_ns)
+        allowed.append(max(per_s, key=lambda name: (per_s[name], name)))
+    only = Filter(allow=tuple(allowed))
+    return tuple([replace(p, defaults=replace(p.defaults, variants=only)) for p in prepared.policies])
 
 
 def _watched(prepared: Prepared, seen: list[Goodput], _trial: Trial) -> tuple[Goodput]:

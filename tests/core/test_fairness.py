@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from tests.core.world import MS, PROCESSORS, World
 from trimtab.core import commands as cm
 from trimtab.core import events as ev
 from trimtab.core.fairness import HEADROOM, MAX_APPS, MEMORY_S, above_share, note_asked, note_used, used_at
-from trimtab.core.overload import CROWDED
+from trimtab.core.overload import CROWDED, missing_variant
 from trimtab.core.state import State
 from trimtab.domain.decision import Cause, Outcome
 from trimtab.domain.policy import Change, Condition, Goal, Policy, Rule, Settings
@@ -164,3 +165,40 @@ def test_the_earliest_deadline_starts_first(
     assert starts
     for rank, waiting in starts:
         assert all(rank < other for other in waiting)
+
+
+def test_a_refusal_in_overload_has_memory_planned_again_soon() -> None:
+    world = World(Policy("p", defaults=STRICT), processors=PROCESSORS[:1])
+    before_ns = world.state.plan.pause_ns
+    asked = [world.ask(latency_budget_ns=10 * MS) for _ in range(20)]
+    assert any(one in world.finished for one in asked)
+    assert world.state.plan.pause_ns == SECOND < before_ns
+
+
+def test_what_serves_far_more_per_second_is_missed_in_overload() -> None:
+    """In memory: small (0.80 in 1 ms) and large (0.95 in 10 ms). Not: staged, 0.90 in 3.4 ms as expected."""
+    world = World(Policy("p", defaults=STRICT), processors=PROCESSORS[:1], load_all=False)
+    asked = world.ask(variant="large", latency_budget_ns=SECOND)
+    world.finish_loads()
+    chooser, live = world.scheduler.chooser, world.state.live[asked]
+    table = chooser.table_for(live, world.now_ns)
+    at = chooser.situation(live, table, world.now_ns)
+    missing = {
+        floor: missing_variant(table, msgspec.structs.replace(at, floor_frac=floor))
+        for floor in (0.0, 0.85, 0.93)
+    }
+    assert missing == {0.0: "", 0.85: f"t/staged@{PROCESSORS[0].pool}", 0.93: ""}
+
+
+def test_only_what_would_help_is_loaded_in_overload() -> None:
+    """Above a floor of 0.93 there is but the large variant, which is in memory; a refusal loads nothing."""
+    policy = Policy("p", defaults=Settings(energy_price_per_j=0.001, give_up=()))
+    world = World(policy, processors=PROCESSORS[:1], load_all=False)
+    first = world.ask(variant="large", latency_budget_ns=SECOND)
+    world.finish_loads()
+    while first in world.runs:
+        world.end_stage(first)
+    world.ask(latency_budget_ns=SECOND, variant="large")
+    refused = world.ask(latency_budget_ns=13 * MS, min_accuracy_frac=0.93)
+    assert world.result(refused).cause is Cause.OVERLOAD
+    assert not world.loads, "nothing above this floor would be quicker"

@@ -12,7 +12,7 @@ from trimtab.core.holdings import Holdings
 from trimtab.core.lateness import worth_left
 from trimtab.core.lifecycle import ENDINGS, IllegalEventError, move
 from trimtab.core.markets import is_too_dear
-from trimtab.core.overload import TOO_LATE, overload
+from trimtab.core.overload import TOO_LATE, missing_variant, overload
 from trimtab.core.planning import Planner
 from trimtab.core.prices import note_arrival
 from trimtab.core.probing import probe
@@ -23,12 +23,15 @@ from trimtab.core.tables import TaskTable
 from trimtab.domain.decision import Cause, Outcome, Result, Verdict, Why
 from trimtab.domain.grounds import Grounds
 from trimtab.domain.policy import Goal
+from trimtab.domain.quantities import NS_PER_S
 from trimtab.domain.request import Request
 
 MAX_ATTEMPTS = 3
 """So many times one request is decided before it is no longer decided again for lack of time."""
 MAX_TRIES = 8
 """So many times one request is decided before it fails: each failure rests a variant in one pool only."""
+OVERLOAD_PLAN_NS = NS_PER_S
+"""In overload what should be in memory is planned again after so long: smaller variants may be missing."""
 LATE_BUDGETS = 4
 LATE_GRACE_NS = 250_000_000
 """A request whose deadline was given up is dropped once it is late by the larger of the two."""
@@ -199,6 +202,9 @@ class Admission:
             return
         told = self._chooser.explain(table, at, None) if self._explain else UNTOLD
         if self._chooser.strategy.adapts and (why := overload(table, at)):
+            self._state.plan.pause_ns = min(self._state.plan.pause_ns, OVERLOAD_PLAN_NS)
+            if self._holdings.moving == 0 and (key := missing_variant(table, at)):
+                self._holdings.load_ahead(key, now_ns)
             self._end(live, Outcome.REJECTED, Cause.OVERLOAD, why, now_ns, told)
             return
         counts = self._chooser.count_reasons(table, at)

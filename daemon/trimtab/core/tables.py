@@ -111,8 +111,23 @@ class TaskTable(Table):
     prices may be out of date when it is stale: entries were blocked since, or variants rest that will wake.
     """
 
-    __slots__ = ("_denied", "_own", "_profiled", "_worst_uj", "give_up", "load_uj", "marred", "min_z", "prices",
-                 "ration_price_per_j", "states", "stretches", "worst_uj", "worths")  # fmt: skip
+    __slots__ = (
+        "_denied",
+        "_own",
+        "_profiled",
+        "_worst_uj",
+        "give_up",
+        "load_uj",
+        "marred",
+        "min_z",
+        "missing",
+        "prices",
+        "ration_price_per_j",
+        "states",
+        "stretches",
+        "worst_uj",
+        "worths",
+    )  # fmt: skip
 
     def __init__(self, terms: Terms, blanks: tuple[Entry, ...], prefer: Prefer) -> None:
         """Hold entries of its own; nothing in it is true before ``renew``."""
@@ -146,6 +161,8 @@ class TaskTable(Table):
         """No run and no load in here takes more."""
         self.ration_price_per_j = 0.0
         """What a joule is worth to others until the horizon, where the policy rather rejects than overdraws."""
+        self.missing: dict[float, str] = {}
+        """By accuracy floor, what should be loaded when too much is asked; worked out when somebody asks."""
         self.worths = tuple(self._worths())
         """What time on each processor is worth to this task at least and at most."""
         self.states = self.prices = -1
@@ -162,6 +179,7 @@ class TaskTable(Table):
     def renew(self, state: State, now_ns: int, spare_bytes: int) -> None:
         """Take in residency, health, memory and prices; ``spare_bytes`` is what another variant may hold."""
         self.marred = bool(state.rests)
+        self.missing.clear()
         self.spare_cheapest = state.policy.battery.below_reserve is BelowReserve.CHEAPEST
         price_per_byte = memory_price_in(state, self.settings) / BYTES_PER_MIB
         backlog_ns = _backlog_ns(state, now_ns)
