@@ -8,7 +8,6 @@ Band has one model per task. It is given the one that the device serves most req
 floor, known in hindsight; with its own rule, the most accurate model, it answers next to nothing in time here.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -77,10 +76,11 @@ def _with_best_models(prepared: Prepared) -> tuple[Policy, ...]:
         family = next(family for family in prepared.world.families if family.task == task)
         streams = [s.request for s in prepared.scenario.streams if not s.tasks or task in s.tasks]
         floor_frac = max([request.min_accuracy_frac or 0.0 for request in streams])
-        per_s: Counter[str] = Counter()
+        per_s: dict[str, float] = {}
         for profile in profiles:
             if family.variant(profile.variant).accuracy_frac >= floor_frac:
-                per_s[profile.variant] += NS_PER_S / sum(profile.stage_latency_ns)
+                each_ns = sum(profile.stage_latency_ns)
+                per_s[profile.variant] = per_s.get(profile.variant, 0.0) + NS_PER_S / each_ns
         allowed.append(max(per_s, key=lambda name: (per_s[name], name)))
     only = Filter(allow=tuple(allowed))
     return tuple([replace(p, defaults=replace(p.defaults, variants=only)) for p in prepared.policies])
