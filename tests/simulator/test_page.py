@@ -3,6 +3,8 @@
 import html.parser
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -188,6 +190,49 @@ def test_trail_of_a_run_adds_up(world: World) -> None:
     assert level.value[0] == report.battery[0][1]
     assert level.value[-1] == report.battery[-2][1]  # the last one is not told to the scheduler any more
     assert told(page([run]))["runs"][0]["seed"] == 3
+
+
+@pytest.mark.parametrize("count", [1, 2, 40, 5000])
+def test_choices_are_wide_enough_to_be_seen_however_few_requests_there_are(count: int) -> None:
+    trail, day_s = Trail(), 86_400
+    for number in range(count):
+        trail.lost(Arrival(number * day_s * NS_PER_S // count, Request("r", "tiny")))
+    choices = trail.run("p", 0, {}).choices
+    span_s = choices.begin_s[-1] - choices.begin_s[0]
+    assert span_s / choices.width_s < SHARE_BINS
+    assert count == 1 or span_s / choices.width_s >= SHARE_BINS / 2 - 1
+    assert sum(choices.counts[MISSED]) == count
+
+
+def test_page_of_a_run_without_requests(tmp_path: Path) -> None:
+    trail = Trail()
+    write_page([trail.run("p", 0, {"requests": 0})], tmp_path / "page.html")
+    (run,) = told((tmp_path / "page.html").read_text())["runs"]
+    assert (run["choices"]["begin"], run["latency"], run["lines"]) == ([], [[], []], {})
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize("names", [[], ["balanced"], [f"policy-{number}" for number in range(14)]])
+def test_page_is_drawn_by_a_browser_without_a_network(tmp_path: Path, names: list[str]) -> None:
+    """No request at all, one policy, more policies than colours."""
+    runs = [run_of(name) for name in names] or [Trail().run("nothing", 0, {"requests": 0})]
+    write_page(runs, tmp_path / "page.html", "a day")
+    address = (tmp_path / "page.html").as_uri()
+    assert CHROMIUM is not None
+    offline = ["--proxy-server=127.0.0.1:9", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", *offline]
+    options.append(f"--user-data-dir={tmp_path / 'profile'}")
+    done = subprocess.run(
+        [CHROMIUM, *options, "--dump-dom", address], capture_output=True, text=True, timeout=120
+    )
+    assert "CONSOLE" not in done.stderr, done.stderr
+    assert '<h1 id="title">a day</h1>' in done.stdout
+    rows = re.findall(r"<tr>", done.stdout.partition('<tbody id="body">')[2].partition("</tbody>")[0])
+    assert len(rows) == len(runs)
+    assert done.stdout.count("<svg") >= 2
 
 
 def test_trail_of_a_long_run_stays_small() -> None:

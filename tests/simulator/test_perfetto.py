@@ -51,28 +51,69 @@ def events_in(path: Path) -> list[dict[str, Any]]:
     return events
 
 
+def checked(event: dict[str, Any]) -> None:
+    """Fail unless an event has what its phase needs, nothing else, and values of the right kinds."""
+    phase = event["ph"]
+    assert PHASES[phase] <= set(event) <= PHASES[phase] | {"tid"}, event
+    assert type(event["pid"]) is int
+    assert type(event.get("tid", 0)) is int
+    assert isinstance(event["name"], str)
+    assert event["name"]
+    assert isinstance(event["args"], dict)
+    if phase == "M":
+        key, kind = METADATA[event["name"]]
+        assert type(event["args"][key]) is kind
+        return
+    assert type(event["ts"]) in (int, float)
+    assert event["ts"] >= 0
+    if phase == "X":
+        assert type(event["dur"]) in (int, float)
+        assert event["dur"] >= 0
+    if phase == "C":
+        assert event["args"]
+        assert all(type(value) in (int, float) for value in event["args"].values())
+    if phase == "i":
+        assert event["s"] in ("g", "p", "t")
+
+
+def no_number(text: str) -> None:
+    raise AssertionError(f"{text} is no JSON")
+
+
 def test_every_event_obeys_the_format(world: World, tmp_path: Path) -> None:
+    """No phase needs an id here: there are no flow (s, t, f), async (b, n, e) or object events."""
     path = tmp_path / "trace.json.gz"
     traced(world, path)
+    json.loads(gzip.decompress(path.read_bytes()), parse_constant=no_number)
     events = events_in(path)
     assert {event["ph"] for event in events} == set(PHASES)
     for event in events:
-        assert PHASES[event["ph"]] <= set(event) <= PHASES[event["ph"]] | {"tid"}, event
-        assert isinstance(event["name"], str)
-        assert type(event["pid"]) is int
-        assert isinstance(event["args"], dict)
-        if event["ph"] == "M":
-            key, kind = METADATA[event["name"]]
-            assert type(event["args"][key]) is kind
-            continue
-        assert isinstance(event["ts"], int | float)
-        if event["ph"] == "X":
-            assert event["dur"] >= 0
-        if event["ph"] == "C":
-            assert event["args"]
-            assert all(type(value) in (int, float) for value in event["args"].values())
-        if event["ph"] == "i":
-            assert event["s"] in ("g", "p", "t")
+        checked(event)
+    tracks = {(event["pid"], event.get("tid")) for event in events if event["ph"] in "Xi"}
+    named = {(event["pid"], event["tid"]) for event in events if event["name"] == "thread_name"}
+    assert tracks <= named
+    times = [event["ts"] for event in events if event["ph"] != "M"]
+    assert times == sorted(times)
+
+
+def test_a_run_without_requests_has_a_trace(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "trace.json.gz"
+    with TraceWriter(path, world.processors):
+        pass
+    events = events_in(path)
+    assert {event["ph"] for event in events} == {"M"}
+    for event in events:
+        checked(event)
+
+
+def test_loads_that_wait_for_each_other_are_written_in_their_turn(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "trace.json.gz"
+    with TraceWriter(path, world.processors) as writer:
+        writer.loaded(5_000_000, "tiny", "large", "cpu", 1_000)
+        writer.loaded(9_000_000, "tiny", "small", "cpu", 1_000)
+        writer.device(7_000_000, DeviceState(cpu_load_frac=0.5))
+    shown = [event["name"] for event in events_in(path) if event["ph"] != "M"]
+    assert shown == ["load tiny/large", "cpu load", "load tiny/small"]
 
 
 def test_slices_of_one_track_never_overlap(world: World, tmp_path: Path) -> None:
@@ -92,7 +133,7 @@ def test_slices_of_one_track_never_overlap(world: World, tmp_path: Path) -> None
 
 def test_trace_shows_what_happened(world: World, tmp_path: Path) -> None:
     path = tmp_path / "trace.json.gz"
-    report = traced(world, path)
+    report = traced(world, path, rate_per_s=4000.0)
     events = events_in(path)
     names = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
     assert list(names.values()) == ["loads", "missed requests", *(one.name for one in world.processors)]

@@ -10,6 +10,8 @@ import gzip
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, cast
@@ -45,7 +47,8 @@ class _Flight:
 class TraceWriter(Observer):
     """Writes a run's trace event by event, gzipped if the name ends in ``.gz``; use it as a context.
 
-    Memory holds the requests in flight and nothing else. The same run gives the same bytes.
+    Events are in order of time. Memory holds the requests and loads in flight and nothing else. The same run gives
+    the same bytes.
     """
 
     def __init__(self, path: Path, processors: Sequence[Processor]) -> None:
@@ -55,6 +58,8 @@ class TraceWriter(Observer):
         self._flights: dict[str, _Flight] = {}
         self._waiting = 0
         self._counters: dict[str, float] = {}
+        self._later: list[tuple[float, int, dict[str, Any]]] = []
+        self._written = 0
         stream: IO[Any] = path.open("wb")
         self._files: list[IO[Any]] = [stream]
         if path.suffix == ".gz":  # neither name nor time in the header
@@ -77,6 +82,7 @@ class TraceWriter(Observer):
         """End the file; again does nothing."""
         if self._stream.closed:
             return
+        self._flush(inf)
         self._stream.write(b'\n],"otherData":%s}\n' % encode({"origin_us": self._origin_ns / 1e3}))
         for file in reversed(self._files):
             file.close()
@@ -142,8 +148,8 @@ class TraceWriter(Observer):
         )
 
     def loaded(self, now_ns: int, task: str, variant: str, pool: str, load_ns: int) -> None:
-        """Write a load on the loader's track."""
-        self._write(
+        """Write a load on the loader's track; it may have to wait for the one before."""
+        self._write_later(
             {
                 "ph": "X",
                 "name": f"load {task}/{variant}",
@@ -187,6 +193,21 @@ class TraceWriter(Observer):
     # ---- events ------------------------------------------------------------------------------------------
 
     def _write(self, event: dict[str, Any]) -> None:
+        """Write an event after those that begin before it: times only rise, which some viewers rely on."""
+        if "ts" in event:
+            self._flush(event["ts"])
+        self._put(event)
+
+    def _write_later(self, event: dict[str, Any]) -> None:
+        """Write an event that begins in the future once it is its turn."""
+        self._written += 1
+        heappush(self._later, (event["ts"], self._written, event))
+
+    def _flush(self, until_us: float) -> None:
+        while self._later and self._later[0][0] <= until_us:
+            self._put(heappop(self._later)[2])
+
+    def _put(self, event: dict[str, Any]) -> None:
         self._stream.write(self._before + encode(event))
         self._before = b",\n"
 

@@ -148,7 +148,7 @@ class Trail(Observer):
     def _count(self, at_ns: int, choice: str) -> None:
         self._requests += 1
         self._bins.setdefault(at_ns // self._width_ns, Counter())[choice] += 1
-        while len(self._bins) > SHARE_BINS:
+        while at_ns // self._width_ns - next(iter(self._bins)) >= SHARE_BINS:
             old, self._bins = self._bins, {}
             self._width_ns *= 2
             for key, counts in old.items():
