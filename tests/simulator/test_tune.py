@@ -158,10 +158,11 @@ def test_figures_are_found_or_named() -> None:
         "lifetime_s": None,
         "simulated_s": 9.0,
         "x": None,
-        "streams": {"a.b": {"on_time_frac": 0.5}},
+        "streams": {"a.b": {"on_time_frac": 0.5, "latency_ms_p95": None}},
     }
     assert figure_of(row, "streams.a.b.on_time_frac") == 0.5
     assert figure_of(row, "lifetime_s") == 9.0
+    assert figure_of(row, "streams.a.b.latency_ms_p95") == 9000, "who answers nothing is not quick"
     for name, told in (
         ("energy", "did you mean energy_j"),
         ("x", "not known"),

@@ -234,7 +234,9 @@ def print_report(report: dict[str, Any]) -> None:
         used = ", ".join(
             f"{name} {share:.0%}" for name, share in row["share_by_variant"].items() if share >= 0.005
         )
-        where = ", ".join(f"{name} {share:.0%}" for name, share in row["share_by_processor"].items())
+        where = ", ".join(
+            f"{name} {share:.0%}" for name, share in row["share_by_processor"].items() if share >= 0.005
+        )
         click.echo(f"{label:{width}}  {used or 'nothing answered'}" + (f"; on {where}" if where else ""))
         if row["missed"]:
             missed = ", ".join(f"{cause} {count:g}" for cause, count in row["missed"].items())

@@ -47,16 +47,18 @@ class Tally:
 
     def row(self) -> Row:
         """Return the figures that every tally has."""
-        served, quantile = max(1, self.on_time), self.latency_ns.quantile
+        served, latency_ns = max(1, self.on_time), self.latency_ns
+        answered = bool(latency_ns.counts)
         return {
             "requests": self.requests,
             "on_time_frac": _share(self.on_time, self.requests),
             "accuracy_mean": _share(self.accuracy + self.accuracy_late, self.requests),
             "accuracy_served": self.accuracy / served if self.on_time else None,
             "accuracy_drawn": _share(self.right, self.requests),
-            "latency_ms_p50": quantile(0.50) / 1e6,
-            "latency_ms_p95": quantile(0.95) / 1e6,
-            "latency_ms_p99": quantile(0.99) / 1e6,
+            **{
+                f"latency_ms_p{share}": latency_ns.quantile(share / 100) / 1e6 if answered else None
+                for share in (50, 95, 99)
+            },
             "missed": dict(sorted(self.missed.items())),
         }
 

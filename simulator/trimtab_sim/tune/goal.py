@@ -67,7 +67,7 @@ def read_limit(text: str) -> Limit:
 def figure_of(row: Row, name: str) -> float:
     """Return a figure of a run; ``streams.camera.on_time_frac`` is one inside another.
 
-    A lifetime that did not end is the time simulated; the accuracy of no answer is 0. Raise ``TuneError``
+    A lifetime that did not end is the time simulated, and so is the latency of no answer; its accuracy is 0. Raise ``TuneError``
     for a figure that there is not, is no number, or that nobody can know in this scenario.
     """
     value: Any = row
@@ -80,6 +80,8 @@ def figure_of(row: Row, name: str) -> float:
         value = row["simulated_s"]
     if value is None and name.endswith(_NOTHING_SERVED):
         value = 0.0
+    if value is None and "latency_ms_" in name:
+        value = row["simulated_s"] * 1e3
     if value is None:
         raise TuneError(f"{name} is not known in this scenario")
     if isinstance(value, Mapping):

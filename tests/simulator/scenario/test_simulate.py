@@ -120,6 +120,7 @@ def test_without_requests_there_is_nothing_to_divide_by(make: Make) -> None:
     figures = run(make(stream=stream))[0].figures
     assert (figures["requests"], figures["on_time_frac"], figures["accuracy_served"]) == (0, 0.0, None)
     assert figures["lp_bound_accuracy"] is None
+    assert {figures[f"latency_ms_p{share}"] for share in (50, 95, 99)} == {None}
 
 
 def test_bounds_can_be_left_out(make: Make) -> None:
