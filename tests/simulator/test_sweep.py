@@ -191,6 +191,10 @@ def test_dask_gives_the_same_bytes(plan_file: Path, tmp_path: Path) -> None:
             SWEEP.replace("policy: [balanced, mine.yaml]", "place: [{ set: { devise: x } }]"),
             r"sweep.yaml:8:\d+: vary.place\[0\].set.devise",
         ),
+        (
+            SWEEP.replace("[balanced, mine.yaml]", "[]"),
+            r"sweep.yaml:8:\d+: vary.policy: expected a list of values, 1 to 1000, not an empty list",
+        ),
         (SWEEP.replace("mine.yaml", "yours.yaml"), r"sweep.yaml:8:\d+: vary.policy: .*yours.yaml"),
         (SWEEP.replace("energy_j: 5", "energy: 5"), r"sweep.yaml:7:\d+: vary.battery\[1\]: .*energy"),
     ],

@@ -76,7 +76,7 @@ def _print(plan: "Plan", outcome: "SweepOutcome", file: Path, by: str, as_json: 
         return
     head = (by, "cells", *SHOWN)
     table(head, [[_cell(mean[name]) for name in head] for mean in means])
-    done = f"{len(outcome.rows)} cells" + (
+    done = f"{len(outcome.rows)} cell{'s' if len(outcome.rows) != 1 else ''}" + (
         f", {outcome.resumed} of them done before" if outcome.resumed else ""
     )
     click.echo(f"\n{done}; wrote {file}")
