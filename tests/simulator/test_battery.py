@@ -30,7 +30,7 @@ def test_it_does_what_the_daemons_virtual_battery_does(level: float, background_
             theirs.draw(energy_uj)
             ours.draw(energy_uj, now_ns)
         else:
-            expected = replace(sensors.read(), sources=(), local_time_s=0)
+            expected = replace(sensors.read(), sources=(), local_time_s=0, weekday=None)
             assert replace(ours.reading(now_ns), sources=(), local_time_s=0) == expected
         assert ours.level_frac(now_ns) == theirs.level_frac
 
