@@ -134,7 +134,7 @@ class Outlook(_message.Message):
     def __init__(self, processor: _Optional[str] = ..., slowdown: _Optional[float] = ..., sigma: _Optional[float] = ..., observations: _Optional[int] = ..., wait_ns: _Optional[int] = ..., cold_wait_ns: _Optional[int] = ..., full: _Optional[bool] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("request_id", "task", "candidate", "variant", "processor", "exit_rule", "value", "accuracy_frac", "on_time_prob", "wait_ns", "load_ns", "latency_ns", "energy_uj", "finish_ns", "budget_ns", "energy_price_per_j", "given_up", "policy", "rules", "instead_of", "instead_why", "summary", "cost_usd", "money_price_per_usd")
+    __slots__ = ("request_id", "task", "candidate", "variant", "processor", "exit_rule", "value", "accuracy_frac", "on_time_prob", "wait_ns", "load_ns", "latency_ns", "energy_uj", "finish_ns", "budget_ns", "energy_price_per_j", "given_up", "policy", "rules", "instead_of", "instead_why", "summary", "cost_usd", "money_price_per_usd", "probe")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
@@ -159,6 +159,7 @@ class Decision(_message.Message):
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     COST_USD_FIELD_NUMBER: _ClassVar[int]
     MONEY_PRICE_PER_USD_FIELD_NUMBER: _ClassVar[int]
+    PROBE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     task: str
     candidate: str
@@ -183,7 +184,8 @@ class Decision(_message.Message):
     summary: str
     cost_usd: float
     money_price_per_usd: float
-    def __init__(self, request_id: _Optional[str] = ..., task: _Optional[str] = ..., candidate: _Optional[str] = ..., variant: _Optional[str] = ..., processor: _Optional[str] = ..., exit_rule: _Optional[str] = ..., value: _Optional[float] = ..., accuracy_frac: _Optional[float] = ..., on_time_prob: _Optional[float] = ..., wait_ns: _Optional[int] = ..., load_ns: _Optional[int] = ..., latency_ns: _Optional[int] = ..., energy_uj: _Optional[float] = ..., finish_ns: _Optional[int] = ..., budget_ns: _Optional[int] = ..., energy_price_per_j: _Optional[float] = ..., given_up: _Optional[_Iterable[str]] = ..., policy: _Optional[str] = ..., rules: _Optional[_Iterable[str]] = ..., instead_of: _Optional[str] = ..., instead_why: _Optional[str] = ..., summary: _Optional[str] = ..., cost_usd: _Optional[float] = ..., money_price_per_usd: _Optional[float] = ...) -> None: ...
+    probe: bool
+    def __init__(self, request_id: _Optional[str] = ..., task: _Optional[str] = ..., candidate: _Optional[str] = ..., variant: _Optional[str] = ..., processor: _Optional[str] = ..., exit_rule: _Optional[str] = ..., value: _Optional[float] = ..., accuracy_frac: _Optional[float] = ..., on_time_prob: _Optional[float] = ..., wait_ns: _Optional[int] = ..., load_ns: _Optional[int] = ..., latency_ns: _Optional[int] = ..., energy_uj: _Optional[float] = ..., finish_ns: _Optional[int] = ..., budget_ns: _Optional[int] = ..., energy_price_per_j: _Optional[float] = ..., given_up: _Optional[_Iterable[str]] = ..., policy: _Optional[str] = ..., rules: _Optional[_Iterable[str]] = ..., instead_of: _Optional[str] = ..., instead_why: _Optional[str] = ..., summary: _Optional[str] = ..., cost_usd: _Optional[float] = ..., money_price_per_usd: _Optional[float] = ..., probe: _Optional[bool] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("request_id", "outcome", "cause", "reason", "variant", "processor", "exit_index", "confidence", "queue_ns", "load_ns", "run_ns", "energy_uj", "on_time", "given_up", "cost_usd", "late_worth_frac")
@@ -307,7 +309,7 @@ class Status(_message.Message):
     def __init__(self, version: _Optional[str] = ..., session: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., ready: _Optional[bool] = ..., draining: _Optional[bool] = ..., device: _Optional[_Union[DeviceReading, _Mapping]] = ..., energy_meter: _Optional[str] = ..., policy: _Optional[str] = ..., policy_reload_error: _Optional[str] = ..., active_rules: _Optional[_Iterable[str]] = ..., energy_price_per_j: _Optional[float] = ..., memory_limit_bytes: _Optional[int] = ..., memory_used_bytes: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., in_flight: _Optional[int] = ..., processors: _Optional[_Iterable[_Union[ProcessorStatus, _Mapping]]] = ..., resident: _Optional[_Iterable[_Union[Residency, _Mapping]]] = ..., outcomes: _Optional[_Mapping[str, int]] = ..., on_time: _Optional[int] = ..., energy_used_uj: _Optional[float] = ..., cost_usd: _Optional[float] = ...) -> None: ...
 
 class DeviceReading(_message.Message):
-    __slots__ = ("battery_frac", "battery_capacity_j", "charging", "memory_available_bytes", "memory_total_bytes", "cpu_load_frac", "temperature_mc", "local_time_s", "sources", "weekday")
+    __slots__ = ("battery_frac", "battery_capacity_j", "charging", "memory_available_bytes", "memory_total_bytes", "cpu_load_frac", "temperature_mc", "local_time_s", "sources", "weekday", "memory_pressure_frac")
     class SourcesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -325,6 +327,7 @@ class DeviceReading(_message.Message):
     LOCAL_TIME_S_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
     WEEKDAY_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_PRESSURE_FRAC_FIELD_NUMBER: _ClassVar[int]
     battery_frac: float
     battery_capacity_j: float
     charging: bool
@@ -335,7 +338,8 @@ class DeviceReading(_message.Message):
     local_time_s: int
     sources: _containers.ScalarMap[str, str]
     weekday: int
-    def __init__(self, battery_frac: _Optional[float] = ..., battery_capacity_j: _Optional[float] = ..., charging: _Optional[bool] = ..., memory_available_bytes: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., cpu_load_frac: _Optional[float] = ..., temperature_mc: _Optional[int] = ..., local_time_s: _Optional[int] = ..., sources: _Optional[_Mapping[str, str]] = ..., weekday: _Optional[int] = ...) -> None: ...
+    memory_pressure_frac: float
+    def __init__(self, battery_frac: _Optional[float] = ..., battery_capacity_j: _Optional[float] = ..., charging: _Optional[bool] = ..., memory_available_bytes: _Optional[int] = ..., memory_total_bytes: _Optional[int] = ..., cpu_load_frac: _Optional[float] = ..., temperature_mc: _Optional[int] = ..., local_time_s: _Optional[int] = ..., sources: _Optional[_Mapping[str, str]] = ..., weekday: _Optional[int] = ..., memory_pressure_frac: _Optional[float] = ...) -> None: ...
 
 class Processor(_message.Message):
     __slots__ = ("name", "kind", "cores", "threads", "runtime", "provider", "pool", "network_ns", "usd_per_request", "usd_per_ms", "concurrent")
