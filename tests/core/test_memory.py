@@ -100,7 +100,9 @@ def test_evicts_idle_variants_when_memory_shrinks() -> None:
     blocked = World(explain=True, policy=limited(3), load_all=False)
     verdicts = blocked.decided[blocked.ask(latency_budget_ns=SECOND)][-1].verdicts
     assert {v.why for v in verdicts if "large" in v.candidate} == {Why.NO_MEMORY}
-    assert {v.detail for v in verdicts if "large" in v.candidate} == {"needs 2.0 of 3.0 MiB"}
+    assert {v.detail for v in verdicts if "large" in v.candidate} == {
+        "needs 2.0 of 3.0 MiB, of which last resorts take 2.0"
+    }
 
 
 def test_falls_back_when_everything_in_memory_is_in_use() -> None:
@@ -319,3 +321,23 @@ def test_what_is_in_use_when_memory_falls_takes_no_further_requests_and_the_plan
     assert world.decision(world.ask(latency_budget_ns=SECOND)).variant == "staged"
     world.end_stage(running)
     assert [gone.variant for gone in world.evictions] == ["large"]
+
+
+def test_last_resorts_above_the_limit_stay_and_decisions_say_why_nothing_else_fits() -> None:
+    """Two last resorts of 2 MiB each in 3 MiB: both serve; nothing else is loaded, and the reason tells the sum."""
+    other = tuple(replace(p, load_ns=6 * MS) for p in PROFILES)
+    world = World(
+        limited(3),
+        families=((family(), PROFILES), (family(task="u"), other)),
+        processors=CORES,
+        load_all=False,
+        explain=True,
+    )
+    for task in ("t", "u"):
+        request_id = world.ask(task=task, latency_budget_ns=SECOND)
+        assert world.decision(request_id).variant == "small"
+        told = {v.candidate: v for v in world.decided[request_id][-1].verdicts}["large@cpu:0"]
+        assert told.why is Why.NO_MEMORY
+        assert told.detail == "needs 2.0 of 3.0 MiB, of which last resorts take 4.0"
+    assert not world.evictions
+    assert world.state.plan.keys == ()

@@ -24,6 +24,8 @@ from trimtab.domain.quantities import NS_PER_S
 REST_NS = 30 * NS_PER_S
 """First rest of a variant that failed; doubles with each failure in a row, up to 16 minutes."""
 MAX_DOUBLINGS = 5
+LOAD_MARGIN = 1.25
+"""A load under way is expected to take so much longer than profiled: who waits for it in vain gets no answer."""
 PROCESSOR_FAILURES = 3
 """So many failures in a row on one processor, of whatever variants, and the processor rests too (Band: 30 s)."""
 _EVICTING = Holding.EVICTING
@@ -185,7 +187,7 @@ class Holdings:
     def _begin(self, key: str, home: Home, now_ns: int) -> Residence:
         held = size_bytes(self._state, key, home.resident_bytes)
         loading = [r.ready_ns for r in self._state.residences.values() if r.holding is Holding.LOADING]
-        ready_ns = max(now_ns, max(loading, default=now_ns)) + home.load_ns
+        ready_ns = max(now_ns, max(loading, default=now_ns)) + int(LOAD_MARGIN * home.load_ns)
         residence = Residence(home.task, home.variant, home.pool, Holding.LOADING, held, ready_ns, now_ns)
         self._state.residences[key] = residence
         self._used_bytes += held

@@ -19,8 +19,8 @@ from trimtab.domain.request import Prefer
 PLAN_NS, LONGEST_PLAN_NS = 5 * NS_PER_S, 40 * NS_PER_S
 """The plan is made again after so long while requests come, after twice as long each time it came out the same, and
 at once when memory or the catalogue changed or requests of a new kind came."""
-LEAST_RAISE = 0.005
-"""By so much of a point of accuracy (half a percent) a load has to raise what a task's requests get on average."""
+LEAST_RAISE = 0.0075
+"""A load has to raise what a task's requests get on average by three quarters of a percent point of accuracy."""
 PRICE_MEMORY_S = 600.0
 """Over so long the horizon's price is averaged: it follows what is in memory, which must not follow it back and forth."""
 ROOMY_STAY_S = 3600.0

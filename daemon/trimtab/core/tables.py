@@ -273,7 +273,7 @@ def _note_residence(state: State, entry: Entry, spare_bytes: int, backlog_ns: in
         entry.resident, entry.load_uj = False, candidate.load_energy_uj
         entry.load_ns = backlog_ns + candidate.load_ns
         if entry.resident_bytes > spare_bytes:
-            detail = _sizes(entry.resident_bytes, state.memory_limit_bytes)
+            detail = _sizes(entry.resident_bytes, state.memory_limit_bytes, spare_bytes)
             entry.blocked, entry.detail = Why.NO_MEMORY, detail
     elif residence.doomed or residence.holding is _EVICTING:
         entry.resident, entry.load_ns = False, candidate.load_ns
@@ -290,8 +290,9 @@ def _note_health(state: State, entry: Entry, now_ns: int) -> None:
             entry.blocked, entry.detail = Why.UNHEALTHY, _failures(rest)
 
 
-def _sizes(needed: int, limit: int) -> str:
-    return f"needs {needed / BYTES_PER_MIB:.1f} of {limit / BYTES_PER_MIB:.1f} MiB"
+def _sizes(needed_bytes: int, limit_bytes: int, spare_bytes: int) -> str:
+    needed, limit, kept = (x / BYTES_PER_MIB for x in (needed_bytes, limit_bytes, limit_bytes - spare_bytes))
+    return f"needs {needed:.1f} of {limit:.1f} MiB, of which last resorts take {kept:.1f}"
 
 
 def _failures(rest: Rest) -> str:
