@@ -2,6 +2,7 @@
 
 from math import isfinite
 
+from trimtab.core.fairness import MAX_APPS
 from trimtab.core.prices import rations
 from trimtab.core.queueing import resources
 from trimtab.core.residency import last_resort_key
@@ -18,7 +19,14 @@ def check(state: State) -> None:
     _residences(state)
     _energy(state)
     _notes(state)
+    _shares(state)
     assert not (state.drained and state.live), "drained with requests in flight"
+
+
+def _shares(state: State) -> None:
+    assert len(state.shares) <= MAX_APPS, f"accounts of {len(state.shares)} apps"
+    odd = [app for app, one in state.shares.items() if not (isfinite(one.used_ns) and one.used_ns >= 0.0)]
+    assert not odd, f"what {odd} used is no duration"
 
 
 def _queue(state: State) -> None:
