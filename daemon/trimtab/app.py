@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from trimtab.adapters.battery_drain import BatteryDrain
@@ -29,12 +30,17 @@ from trimtab.domain.processor import Processor
 from trimtab.engine.engine import Engine, EngineSettings, Parts
 from trimtab.policy import load_policy_file, resolve_name
 from trimtab.ports import DeviceSensors, EnergyMeter, Observer, Runtime, StoredFamily
-from trimtab.profiling import Progress, describe_machine, profile_family
+from trimtab.profiling import ProfilingError, Progress, describe_machine, profile_family
 from trimtab.rpc.address import Listen, check_tcp, default_socket, free_socket
 from trimtab.rpc.server import RpcServer
+from trimtab.servers import RemoteRuntime, SendingMeter, ServerSpec
 from trimtab.strategies import strategy_named
 
 log = logging.getLogger(__name__)
+
+
+class ServerError(Exception):
+    """A server cannot be used as it was given."""
 
 
 def default_state_folder() -> Path:
@@ -82,6 +88,7 @@ class Settings:
     profile_budget_s: float = 5.0
     drain_s: float = 30.0
     all_variants: bool = False
+    servers: tuple[ServerSpec, ...] = ()
     engine: EngineSettings = field(default_factory=EngineSettings)
 
 
@@ -153,7 +160,58 @@ def survey_machine(
         elif isinstance(meter, CalibratedMeter):
             meter.restore(kept.profiles)
         profiles[stored.family.task] = kept
-    return Machinery(processors, runtimes, meter, families, profiles)
+    if not settings.servers:
+        return Machinery(processors, runtimes, meter, families, profiles)
+    measured = Machinery(processors, runtimes, SendingMeter(meter, settings.servers), families, profiles)
+    for spec in settings.servers:
+        measured = with_server(measured, spec, settings, remeasure=remeasure)
+    return measured
+
+
+def with_server(machinery: Machinery, spec: ServerSpec, settings: Settings, *, remeasure: bool) -> Machinery:
+    """Return the machinery with a server beside it: its profiles are measured now, or kept from when it could be.
+
+    Raises ``ServerError`` when one of the device's processors has its name.
+    """
+    if any(processor.name == spec.name for processor in machinery.processors):
+        raise ServerError(f"--remote {spec.name}: this device has a processor of that name")
+    runtime = RemoteRuntime(spec)
+    processor, meter = runtime.processor(), machinery.meter
+    store = ProfileStore(settings.state_folder / "profiles" / "servers" / spec.name)
+    key = (replace(processor, network_ns=0),)
+    profiles = dict(machinery.profiles)
+    for stored in machinery.families:
+        task = stored.family.task
+        if task not in profiles or not fnmatchcase(task, spec.tasks):
+            continue
+        machine = describe_machine(runtime.description, meter)
+        kept = None if remeasure else store.load(stored.family, key, machine)
+        if kept is None:
+            try:
+                whole = replace(
+                    stored.family, variants=tuple(v for v in stored.family.variants if len(v.stages) == 1)
+                )
+                kept = profile_family(
+                    replace(stored, family=whole),
+                    (processor,),
+                    {runtime.name: runtime},
+                    meter,
+                    budget_s=settings.profile_budget_s / 2,
+                )
+            except ProfilingError:
+                log.warning(
+                    "%s: not measured on %s, which is used once it was reached at a start", task, spec.name
+                )
+                continue
+            store.save(stored.family, key, kept)
+        profiles[task] = replace(profiles[task], profiles=(*profiles[task].profiles, *kept.profiles))
+    return Machinery(
+        (*machinery.processors, processor),
+        {**machinery.runtimes, runtime.name: runtime},
+        meter,
+        machinery.families,
+        profiles,
+    )
 
 
 def build_engine(settings: Settings, machinery: Machinery) -> Engine:

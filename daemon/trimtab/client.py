@@ -107,8 +107,8 @@ class Client:
             ("grpc.max_reconnect_backoff_ms", 1_000),
         ]
         self._channel = grpc.insecure_channel(self.address, options)
-        self._inference = _methods(self._channel, INFERENCE)
-        self._control = _methods(self._channel, CONTROL)
+        self._inference = methods_of(self._channel, INFERENCE)
+        self._control = methods_of(self._channel, CONTROL)
         self._input_names: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -331,7 +331,7 @@ def _value(parameter: pb.InferParameter) -> Any:
     return getattr(parameter, parameter.WhichOneof("parameter_choice") or "bool_param")
 
 
-def _methods(channel: Any, name: str) -> dict[str, Any]:
+def methods_of(channel: Any, name: str) -> dict[str, Any]:
     methods: dict[str, Any] = {}
     for method in service(name).methods:
         if method.client_streaming:

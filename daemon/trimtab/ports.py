@@ -105,6 +105,25 @@ class Runtime(Protocol):
         """Drop everything."""
 
 
+@runtime_checkable
+class ServerRuntime(Runtime, Protocol):
+    """A runtime that executes variants elsewhere."""
+
+    def run_within(
+        self,
+        task: str,
+        variant: str,
+        processor: Processor,
+        stage: int,
+        tensors: Tensors,
+        budget_ns: int,
+    ) -> dict[str, Array]:
+        """Run like ``run`` with ``budget_ns`` left until the deadline; raise ``LinkFailure`` for no answer."""
+
+    def look(self) -> tuple[bool, int]:
+        """Return whether the server can be reached, and the time there and back in ns. May block for a second."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredFamily:
     """A family and the folder its artefacts lie in."""

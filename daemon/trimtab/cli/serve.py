@@ -45,6 +45,7 @@ def folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--device-file", type=click.Path(path_type=Path, dir_okay=False), help="Sensor readings from a JSON or YAML file.")  # fmt: skip
 @click.option("--sensor-interval", type=click.FloatRange(0.05, 60), default=1.0, show_default=True, help="Seconds between two looks at the sensors while requests come.")  # fmt: skip
 @click.option("--profile-budget", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Seconds of measuring per task at the first start.")  # fmt: skip
+@click.option("--remote", multiple=True, metavar="NAME=HOST:PORT[,KEY=VALUE...]", help="A KServe v2 gRPC server to run variants on where the policy allows it (docs/processors.md). Repeatable.")  # fmt: skip
 @click.option("--all-variants", is_flag=True, help="Offer also variants that another one makes pointless.")
 @click.option("--journal-limit", type=click.IntRange(min=1), default=64, show_default=True, metavar="MIB", help="Size from which the journal drops its oldest rows.")  # fmt: skip
 @click.option("--drain-timeout", type=click.FloatRange(0, 3600), default=30.0, show_default=True, help="Seconds to finish admitted requests after SIGTERM.")  # fmt: skip
@@ -61,6 +62,7 @@ def serve(
     device_file: Path | None,
     sensor_interval: float,
     profile_budget: float,
+    remote: tuple[str, ...],
     all_variants: bool,
     journal_limit: int,
     drain_timeout: float,
@@ -74,6 +76,7 @@ def serve(
     from trimtab import app
     from trimtab.engine.engine import EngineSettings
     from trimtab.rpc.address import Listen, default_socket
+    from trimtab.servers import ServerSpec
 
     began_s = time.monotonic()
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)  # fmt: skip
@@ -81,6 +84,10 @@ def serve(
         battery = None if virtual_battery is None else app.BatterySpec.parse(virtual_battery)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--virtual-battery") from error
+    try:
+        servers = tuple(ServerSpec.parse(text) for text in remote)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--remote") from error
     settings = app.Settings(
         listen=Listen(socket=socket or default_socket(), tcp=tcp, allow_remote=allow_remote),
         policy=policy,
@@ -92,6 +99,7 @@ def serve(
         profile_budget_s=profile_budget,
         drain_s=drain_timeout,
         all_variants=all_variants,
+        servers=servers,
         engine=EngineSettings(sensor_s=sensor_interval),
     )
     sys.exit(0 if run(settings, began_s) else 1)

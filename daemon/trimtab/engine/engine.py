@@ -40,6 +40,7 @@ from trimtab.ports import (
     Observer,
     PolicySource,
     Runtime,
+    ServerRuntime,
     StoredFamily,
     Story,
 )
@@ -83,6 +84,12 @@ class _Pending:
     ended: bool = False
 
 
+def _servers_of(parts: Parts) -> dict[str, ServerRuntime]:
+    """Return the runtimes that execute elsewhere, by processor."""
+    runtimes = {p.name: parts.runtimes[p.runtime] for p in parts.processors if p.is_remote}
+    return {name: runtime for name, runtime in runtimes.items() if isinstance(runtime, ServerRuntime)}
+
+
 class Engine:
     """The asyncio driver of one scheduler; implements ``trimtab.engine.api.Inference``."""
 
@@ -96,7 +103,13 @@ class Engine:
             parts.processors, parts.runtimes, self._families, parts.meter, parts.clock, self._happened
         )
         self._surroundings = Surroundings(
-            parts.sensors, parts.policies, parts.clock, settings or EngineSettings(), self._post
+            parts.sensors,
+            parts.policies,
+            parts.clock,
+            settings or EngineSettings(),
+            self._post,
+            _servers_of(parts),
+            lambda: self._scheduler.state.links,
         )
         self._pending: dict[str, _Pending] = {}
         self._inbox: deque[ev.Event] = deque()
@@ -122,6 +135,7 @@ class Engine:
         await self._surroundings.load_policy()
         self._execution.start()
         self._post(ev.ProcessorsFound(parts.processors))
+        await self._surroundings.look_at_servers()
         await self._surroundings.read_device()
         for stored in parts.families:
             self._post(ev.FamilyAdded(replace(stored.family, profiles=None)))

@@ -23,6 +23,7 @@ from trimtab.ports import (
     LinkFailure,
     Runtime,
     RuntimeFailure,
+    ServerRuntime,
     StoredFamily,
     Tensors,
 )
@@ -33,6 +34,8 @@ Report = Callable[[ev.Event, Mapping[str, Array]], None]
 """Told on the event loop what happened, and what a stage returned."""
 
 STOP_S = 10.0
+MOST_AWAY = 16
+"""So many requests to one server are waited for at once; more wait here for a thread."""
 NOTHING: Mapping[str, Array] = {}
 
 
@@ -62,7 +65,10 @@ class Execution:
 
     def start(self) -> None:
         """Start the threads."""
-        self._workers = {p.name: Worker(p.name, p.cores) for p in self._processors.values()}
+        self._workers = {
+            p.name: Worker(p.name, p.cores, min(p.concurrent or MOST_AWAY, MOST_AWAY))
+            for p in self._processors.values()
+        }
         self._loader = Worker("loader")
 
     def close(self) -> None:
@@ -106,12 +112,17 @@ class Execution:
             processor = self._processors[command.processor]
             runtime, clock = self._runtimes[processor.runtime], self._clock
             began_ns, began_cpu_ns = clock.now_ns(), clock.thread_cpu_ns()
-            outputs = runtime.run(command.task, command.variant, processor, command.stage, tensors)
+            job = (command.task, command.variant, processor, command.stage, tensors)
+            if isinstance(runtime, ServerRuntime):
+                outputs = runtime.run_within(*job, command.budget_ns)
+            else:
+                outputs = runtime.run(*job)
             run_ns, cpu_ns = clock.now_ns() - began_ns, clock.thread_cpu_ns() - began_cpu_ns
             used_uj = self._meter.run_energy(processor, processor.charged_ns(run_ns, cpu_ns)).energy_uj
             logits = self.stage(command.task, command.variant, command.stage).logits
             confidence = confidence_of(outputs[logits])
-            event = ev.StageFinished(command.request_id, command.stage, run_ns, used_uj, confidence)
+            cost_usd = processor.charge_usd(run_ns) if processor.is_remote else 0.0
+            event = ev.StageFinished(command.request_id, command.stage, run_ns, used_uj, confidence, cost_usd)
         except Exception as error:  # a runtime must not take its processor's thread down with it
             log.warning(
                 "%s stage %d on %s failed: %s", command.variant, command.stage, command.processor, error

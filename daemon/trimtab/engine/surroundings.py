@@ -2,23 +2,27 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from trimtab.core import events as ev
+from trimtab.core.state import Link
 from trimtab.domain.device import DeviceState
 from trimtab.domain.policy import Policy
 from trimtab.domain.quantities import NS_PER_S
 from trimtab.engine.api import PolicyText
 from trimtab.policy import PolicyError, Problem, load_policy
-from trimtab.ports import Clock, DeviceSensors, PolicySource
+from trimtab.ports import Clock, DeviceSensors, PolicySource, ServerRuntime
 from trimtab.strategies import strategy_named
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_NS = 60 * NS_PER_S
 """The device's state is told to the scheduler at least so often, changed or not: time-of-day rules need it."""
+
+MOVED_FRAC = 0.5
+"""A round trip that moved by less than this share of what was told last is no news."""
 
 BY_REQUEST = "<request>"
 
@@ -42,8 +46,12 @@ class Surroundings:
         clock: Clock,
         settings: EngineSettings,
         post: Callable[[ev.Event], None],
+        servers: Mapping[str, ServerRuntime] | None = None,
+        links: Callable[[], Mapping[str, Link]] = dict,
     ) -> None:
-        """Start with nothing known."""
+        """Start with nothing known; ``servers`` are by processor, ``links`` what is thought of them."""
+        self._servers = servers or {}
+        self._links = links
         self._sensors = sensors
         self._looking = asyncio.Lock()
         self._source = policies
@@ -69,6 +77,22 @@ class Surroundings:
         """Read the sensors for the first time."""
         self.device = await asyncio.to_thread(self._sensors.read)
         self._tell_device()
+
+    async def look_at_servers(self) -> None:
+        """Find out which servers can be reached; each takes a second at most."""
+        names = list(self._servers)
+        looks = await asyncio.gather(*[asyncio.to_thread(self._servers[name].look) for name in names])
+        links = self._links()
+        for name, (reachable, round_trip_ns) in zip(names, looks, strict=True):
+            link = links[name]
+            moved = abs(round_trip_ns - link.round_trip_ns) > MOVED_FRAC * link.round_trip_ns
+            if reachable != link.reachable or (reachable and moved):
+                log.info(
+                    "server %s: %s",
+                    name,
+                    f"in reach, {round_trip_ns / 1e6:.1f} ms" if reachable else "out of reach",
+                )
+                self._post(ev.ConnectivityChanged(name, reachable, round_trip_ns))
 
     def watch(self) -> None:
         """Go on looking until ``stop``."""
@@ -121,6 +145,8 @@ class Surroundings:
         self.device = device
         if changed or self._clock.now_ns() - self._told_ns >= HEARTBEAT_NS:
             self._tell_device()
+        if self._servers:
+            await self.look_at_servers()
         await self._poll_policy(reload_policy)
 
     def _tell_device(self) -> None:

@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
@@ -13,14 +14,17 @@ Job = Callable[[], None]
 
 
 class Worker:
-    """Runs jobs one after the other on its own thread, pinned to ``cores`` when there are any."""
+    """Runs jobs one after the other on its own thread (or several), pinned to ``cores`` when there are any."""
 
-    def __init__(self, name: str, cores: tuple[int, ...] = ()) -> None:
-        """Start the thread."""
+    def __init__(self, name: str, cores: tuple[int, ...] = (), threads: int = 1) -> None:
+        """Start the threads: more than one where jobs only wait for an answer from elsewhere."""
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._cores = cores
-        self._thread = threading.Thread(target=self._work, name=f"trimtab-{name}", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"trimtab-{name}", daemon=True) for _ in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, job: Job) -> None:
         """Run ``job`` after those before it. A job that raises is a bug: it is logged."""
@@ -28,11 +32,14 @@ class Worker:
 
     def stop(self) -> None:
         """End the thread after the jobs submitted so far."""
-        self._jobs.put(None)
+        for _ in self._threads:
+            self._jobs.put(None)
 
     def join(self, timeout_s: float) -> None:
         """Wait for the thread to end."""
-        self._thread.join(timeout_s)
+        ends_s = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, ends_s - time.monotonic()))
 
     def _work(self) -> None:
         if self._cores and hasattr(os, "sched_setaffinity"):
