@@ -1,6 +1,7 @@
 """The protocols on the wire: what is committed is what the sources say, and what Triton's client speaks."""
 
 import importlib.util
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,12 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pool import Default
 from tritonclient.grpc import model_config_pb2, service_pb2
 
-from trimtab.rpc.pb import INFERENCE, inference_pb2, service
+from trimtab.domain.decision import Decision, Result
+from trimtab.domain.device import DeviceState
+from trimtab.domain.family import Profile
+from trimtab.domain.processor import Processor
+from trimtab.engine.api import ProcessorStatus, Residency, Status
+from trimtab.rpc.pb import INFERENCE, control_pb2, inference_pb2, service
 
 PROTO = Path(__file__).parents[2] / "proto"
 OURS: Any = vars(inference_pb2)["DESCRIPTOR"]
@@ -87,3 +93,21 @@ def test_bytes_are_understood_by_both() -> None:
     theirs = service_pb2.ModelInferRequest.FromString(request.SerializeToString())
     assert theirs.parameters["priority"].uint64_param == 3
     assert inference_pb2.ModelInferRequest.FromString(theirs.SerializeToString()) == request
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (DeviceState, control_pb2.DeviceReading),
+        (Decision, control_pb2.Decision),
+        (Result, control_pb2.Result),
+        (Processor, control_pb2.Processor),
+        (ProcessorStatus, control_pb2.ProcessorStatus),
+        (Status, control_pb2.Status),
+        (Residency, control_pb2.Residency),
+        (Profile, control_pb2.Profile),
+    ],
+)
+def test_a_message_has_every_field_of_what_it_mirrors(kind: type, message: Any) -> None:
+    told = {field.name for field in message.DESCRIPTOR.fields}
+    assert {field.name for field in fields(kind)} <= told
