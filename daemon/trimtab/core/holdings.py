@@ -19,7 +19,7 @@ from trimtab.core.residency import (
 )
 from trimtab.core.selection import Entry
 from trimtab.core.state import Holding, Live, Residence, Rest, State
-from trimtab.domain.quantities import NS_PER_S
+from trimtab.domain.quantities import NS_PER_S, UJ_PER_J
 
 REST_NS = 30 * NS_PER_S
 """First rest of a variant that failed; doubles with each failure in a row, up to 16 minutes."""
@@ -151,14 +151,25 @@ class Holdings:
     def load_last_resorts(self, now_ns: int) -> None:
         """Load each task's last resort where it is not in memory; it has to stay whatever the limit.
 
-        Where the energy until a horizon is rationed, it is loaded by the first request that is worth it.
+        Where the energy until a horizon is rationed, only those are loaded that are asked for and pay at its price.
         """
         state = self._state
-        if rations(state):
-            return
+        rationed = rations(state)
         for key, home in self._catalogue.last_resorts.items():
-            if key not in state.residences and not resting(state, key, now_ns):
+            if key in state.residences or resting(state, key, now_ns):
+                continue
+            if not rationed or self._pays(key, home.task):
                 self._begin(key, home, now_ns)
+
+    def _pays(self, key: str, task: str) -> bool:
+        """Return whether somebody asked for a task, and its last resort is worth its energy at the horizon's price."""
+        state = self._state
+        if all(stream.task != task for stream in state.forecast.streams.values()):
+            return False
+        price_per_uj = state.energy.price_per_j / UJ_PER_J
+        weight = state.policy.defaults.weight
+        entries = [e for e in self._catalogue.blanks[task] if e.residence == key]
+        return any(weight * e.top_accuracy >= price_per_uj * e.energy_uj for e in entries)
 
     def loaded(self, key: str, resident_bytes: int, now_ns: int) -> None:
         """Note that a load finished; what it really holds replaces the profile's figure."""

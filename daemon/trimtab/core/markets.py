@@ -227,9 +227,12 @@ class Markets:
 
 
 def is_too_dear(choice: Choice, at: Situation, price_per_j: float, price_per_usd: float) -> bool:
-    """Return whether no answer is worth more than the best one: its energy or money is worth more to others."""
+    """Return whether no answer is worth more than the best one: its energy or money is worth more to others.
+
+    It counts as surely on time, as in the program that the prices come from.
+    """
     if price_per_j <= 0.0:
         return False
     entry = choice.entry
     paid = price_per_j * entry.energy_uj / UJ_PER_J + price_per_usd * entry.candidate.cost_usd
-    return at.weight * choice.judged.accuracy_frac < paid * at.batch
+    return at.weight * entry.top_accuracy < paid * at.batch

@@ -20,8 +20,8 @@ MIN_AGE_S = 0.25
 """Arrivals are spread over at least so long: one request says little about a rate."""
 DAY_S = 86_400
 OVERRUN_KEPT = 0.98
-TILT = 1e-3
-"""How far, relative to the dual, the price in use stays from it."""
+TILT = 5e-3
+"""How far, relative to the dual, the price in use stays from it: more than chances of being on time differ."""
 
 
 class Market(NamedTuple):
