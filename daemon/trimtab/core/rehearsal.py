@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from trimtab.core import commands as cm
 from trimtab.core import events as ev
+from trimtab.core.chooser import Chooser
 from trimtab.core.scheduler import Scheduler
 from trimtab.core.selection import Strategy
 from trimtab.core.state import State
@@ -57,6 +58,11 @@ class Rehearsal:
     def state(self) -> State:
         """Return the scheduler's state."""
         return self._scheduler.state
+
+    @property
+    def chooser(self) -> Chooser:
+        """Return what the scheduler chooses with."""
+        return self._scheduler.chooser
 
     def read(self, devices: Sequence[DeviceState]) -> None:
         """Let the sensors report these states, one after the other."""
