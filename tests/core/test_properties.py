@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -191,14 +192,15 @@ def test_a_lower_price_never_lowers_the_use_of_what_it_is_the_price_of(
 ) -> None:
     play = played(setup, policy, device, times)
     play.state.energy.price_per_j = 0.0
+    play.chooser.forget_prices()
     (low, high), base = ends, policy.defaults
     for field, scale, used in (
         ("energy_price_per_j", 1.0, energy_of),
         ("latency_price_per_s", 1.0, lambda choice: choice.entry.latency_ns),
         ("memory_price_per_mib", 0.002, lambda choice: choice.entry.resident_bytes),
     ):
-        cheap = chosen_under(play, request, replace(base, **{field: low * scale}))
-        dear = chosen_under(play, request, replace(base, **{field: high * scale}))
+        prices_of: tuple[dict[str, Any], ...] = ({field: low * scale}, {field: high * scale})
+        cheap, dear = (chosen_under(play, request, replace(base, **price)) for price in prices_of)
         assert (cheap is None) == (dear is None)
         if cheap is None or dear is None or cheap.given_up or dear.given_up:
             continue

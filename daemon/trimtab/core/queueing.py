@@ -107,15 +107,15 @@ def lanes_of(state: State, sharing: Sharing, live: Live, now_ns: int) -> list[La
     loading = _line_up(state, sharing, live.rank, free, fills, now_ns)
     cold = _behind(loading, free) if loading else free
     full = _full(state)
-    return [
-        Lane(
-            _free_at(free, mine),
-            _free_at(cold, mine),
-            name in full,
-            max([fills[one] for one in mine], default=0.0),
-        )
-        for name, mine in sharing.owned.items()
-    ]
+    lanes = []
+    for name, mine in sharing.owned.items():
+        if len(mine) == 1:
+            (one,) = mine
+            lanes.append(Lane(free[one], cold[one], name in full, fills[one]))
+        else:
+            fill = max([fills[one] for one in mine], default=0.0)
+            lanes.append(Lane(_free_at(free, mine), _free_at(cold, mine), name in full, fill))
+    return lanes
 
 
 def _full(state: State) -> tuple[str, ...]:
