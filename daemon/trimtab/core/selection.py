@@ -461,17 +461,20 @@ def may_be_in_time(entry: Entry, at: Situation) -> bool:
 def _worthiest(table: Table, at: Situation) -> Choice | None:
     """Return the entry of the highest net value that meets every goal; equals go by energy, latency, name.
 
-    Skipped unjudged are only entries that cannot win: no entry is worth more than its ideal value less its
-    load, none finishes before its lane is free, and one whose first exit is likelier late than not misses
+    Skipped unjudged are only entries that cannot win: none may overdraw the battery's reserve unless it is spared,
+    none is worth more than its ideal value less its load, none finishes before its lane is free, and one whose first exit is likelier late than not misses
     any confidence of one half or more.
     """
     best: Choice | None = None
     best_value = -inf
     floor, rooms, likely, pinned = at.floor_frac, at.ln_room, at.min_z >= 0.0, at.variant
     prices, least = at.time_prices, best_value
+    spare_uj, batch = at.spare_uj, at.batch
     for entry in table.ranked:
         if entry.bound < best_value:
             break
+        if entry.worst_uj * batch + entry.load_uj > spare_uj and not entry.spared:
+            continue
         if prices is not None and entry.bound - prices[entry.lane] * entry.latency_ns < least:
             continue
         if entry.top_accuracy < floor or (likely and entry.ln_first > rooms[entry.lane]):
