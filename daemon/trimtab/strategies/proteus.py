@@ -23,7 +23,7 @@ from trimtab.strategies.workload import Offer, Stream, forget, note_goals, offer
 
 PERIOD_S = 10.0
 FIRST_FACTOR, STEP, LEAST_FACTOR = 1.05, 0.05, 0.2
-MAX_NODES = 5_000
+MAX_NODES = 1_000
 MAX_OFFERS = 6
 """Variants looked at per task and processor: those on the front of accuracy over throughput, evenly spread."""
 SOLVED = "solved"
@@ -54,9 +54,10 @@ def plan(wanted: list[tuple[Stream, list[Offer]]]) -> list[Route]:
     """Return who hosts what and serves which share; empty when nothing fits even a fifth of the demand."""
     wanted, factor = _sliced(wanted), FIRST_FACTOR
     while factor >= LEAST_FACTOR - 1e-9:
-        found = _search(wanted, factor)
-        if found:
-            return found
+        search = _Search(wanted, factor)
+        search.go(0, 0, ())
+        if search.routes:
+            return search.routes
         factor -= STEP
     return []
 
@@ -79,53 +80,88 @@ def _slice(offer: Offer, index: int, count: int) -> Offer:
     return offer._replace(processor=name, takes=takes, latency_s=offer.latency_s * count)
 
 
-def _search(wanted: list[tuple[Stream, list[Offer]]], factor: float) -> list[Route]:
-    """Return the assignment of the highest accuracy for ``factor`` times the demand; empty when none fits."""
-    demand = {stream.task: stream for stream, _ in wanted}
-    choices: dict[str, list[Offer]] = {}
-    for _, found in wanted:
-        for offer in found:
-            choices.setdefault(offer.processor, []).append(offer)
-    names = sorted(choices)
-    fastest = {
-        (name, task): max([1.0 / o.latency_s for o in choices[name] if o.task == task], default=0.0)
-        for name in names
-        for task in demand
-    }
-    highest = sum([s.rate_per_s * max([o.accuracy_frac for o in found], default=0.0) for s, found in wanted])
-    best_worth, best, nodes = -1.0, list[Route](), 0
-    taken: set[str] = set()
+class _Search:
+    """Depth first over processors, most accurate offers first, for ``factor`` times the demand.
 
-    def search(index: int, hosted: dict[str, list[Offer]]) -> None:
-        nonlocal best_worth, best, nodes
-        nodes += 1
-        if nodes > MAX_NODES or best_worth >= highest * (1.0 - 1e-9):
-            return
-        for task, stream in demand.items():
-            can = sum([1.0 / o.latency_s for o in hosted[task]]) + sum(
-                [fastest[n, task] for n in names[index:]]
-            )
-            if can < factor * stream.rate_per_s:
-                return
-        if index == len(names):
-            parts = [(demand[task], split(demand[task], hosted[task], factor)) for task in demand]
-            if any(part is None for _, part in parts):
-                return
-            worth = sum([s.rate_per_s * part[0] for s, part in parts if part is not None])
-            if worth > best_worth:
-                best_worth, best = worth, [r for _, part in parts if part is not None for r in part[1]]
-            return
-        for offer in sorted(
-            choices[names[index]], key=lambda o: (-o.accuracy_frac, o.latency_s, o.task, o.name)
-        ):
-            if taken.isdisjoint(offer.takes):
-                taken.update(offer.takes)
-                search(index + 1, {**hosted, offer.task: [*hosted[offer.task], offer]})
-                taken.difference_update(offer.takes)
-        search(index + 1, hosted)
+    A branch ends where some task can no longer be served, or more tasks are not yet served than processors are
+    left. Processors that are alike and overlap with no other are filled in one order only.
+    """
 
-    search(0, {task: [] for task in demand})
-    return best
+    def __init__(self, wanted: list[tuple[Stream, list[Offer]]], factor: float) -> None:
+        self._demand = {stream.task: stream for stream, _ in wanted}
+        self._factor = factor
+        self._need = {task: factor * stream.rate_per_s for task, stream in self._demand.items()}
+        found = sorted([offer for _, some in wanted for offer in some], key=lambda o: (-o.accuracy_frac, o.latency_s, o.task, o.name))  # fmt: skip
+        self._names = sorted({offer.processor for offer in found})
+        self._choices = {name: [o for o in found if o.processor == name] for name in self._names}
+        self._alike = [self._looks(index) for index in range(len(self._names))]
+        self._later = [
+            {task: sum([self._most(name, task) for name in self._names[index:]]) for task in self._demand}
+            for index in range(len(self._names) + 1)
+        ]
+        best = [s.rate_per_s * max([o.accuracy_frac for o in some], default=0.0) for s, some in wanted]
+        self._highest = sum(best) * (1.0 - 1e-9)
+        self._taken: set[str] = set()
+        self._nodes, self._worth = 0, -1.0
+        self.routes: list[Route] = []
+
+    def _most(self, name: str, task: str) -> float:
+        return max([1.0 / o.latency_s for o in self._choices[name] if o.task == task], default=0.0)
+
+    def _looks(self, index: int) -> bool:
+        """Return whether a processor is just like the one before it, and neither shares a core with another."""
+        one, before = self._names[index], self._names[index - 1]
+        if index == 0 or [o[2:3] + o[5:] for o in self._choices[one]] != [
+            o[2:3] + o[5:] for o in self._choices[before]
+        ]:
+            return False
+        mine = {unit for name in (one, before) for o in self._choices[name] for unit in o.takes}
+        others = {
+            unit
+            for name in self._names
+            if name not in (one, before)
+            for o in self._choices[name]
+            for unit in o.takes
+        }
+        return mine.isdisjoint(others)
+
+    def go(self, index: int, first: int, hosted: tuple[Offer, ...]) -> None:
+        """Fill processors from ``index`` on; ``first`` is the first choice tried where it is like the one before."""
+        self._nodes += 1
+        if self._nodes > MAX_NODES or self._worth >= self._highest:
+            return
+        short = 0
+        for task, need in self._need.items():
+            can = sum([1.0 / o.latency_s for o in hosted if o.task == task])
+            if can + self._later[index][task] < need:
+                return
+            short += can < need
+        left = len(self._names) - index
+        if short > left:
+            return
+        if left == 0:
+            self._judge(hosted)
+            return
+        choices = self._choices[self._names[index]]
+        for place in range(first if self._alike[index] else 0, len(choices)):
+            offer = choices[place]
+            if self._taken.isdisjoint(offer.takes):
+                self._taken.update(offer.takes)
+                self.go(index + 1, place, (*hosted, offer))
+                self._taken.difference_update(offer.takes)
+        self.go(index + 1, len(choices), hosted)
+
+    def _judge(self, hosted: tuple[Offer, ...]) -> None:
+        """Keep an assignment that serves everybody and is more accurate than the best so far."""
+        worth, routes = 0.0, list[Route]()
+        for task, stream in self._demand.items():
+            part = split(stream, [o for o in hosted if o.task == task], self._factor)
+            if part is None:
+                return
+            worth += stream.rate_per_s * part[0]
+            routes += part[1]
+        if worth > self._worth:
+            self._worth, self.routes = worth, routes
 
 
 def front(found: list[Offer], budget_s: float) -> list[Offer]:
