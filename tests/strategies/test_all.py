@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from tests.core.world import MIB, MS, World
 
+from trimtab.cli.strategy_names import NAMES
 from trimtab.core import events as ev
 from trimtab.core.codec import decode_value, encode_value
 from trimtab.core.replay import Step, replay
@@ -90,6 +91,12 @@ def test_resumes_from_a_checkpoint(strategy: str) -> None:
 def test_what_it_remembers_does_not_grow_with_traffic(strategy: str) -> None:
     candidates = 12
     assert len(lived(strategy, 320).state.notes) <= 2 * candidates + 3
+
+
+def test_help_names_every_strategy() -> None:
+    known = [name.partition(":")[0].partition("[")[0] for name in NAMES.split(", ")]
+    assert [name for name in known if not name.startswith("else")] == list(STRATEGIES)
+    assert all(strategy_form in NAMES for strategy_form, _ in STRATEGIES.values())
 
 
 def test_notes_go_with_the_strategy() -> None:

@@ -11,6 +11,7 @@ import click
 
 from trimtab.cli.interrupts import INTERRUPTED
 from trimtab.cli.output import json_option, print_json, table, user_errors
+from trimtab.cli.strategy_names import NAMES
 
 if TYPE_CHECKING:
     from trimtab.domain.policy import Policy
@@ -26,7 +27,7 @@ Progress = Callable[[int, int], None]
 @click.command()
 @click.argument("journal", type=click.Path(path_type=Path))
 @click.option("--policy", "policies", multiple=True, metavar="FILE", help="Ask what this policy (a file or shipped name) would have done. Repeatable.")  # fmt: skip
-@click.option("--strategy", "strategies", multiple=True, metavar="NAME", help="Ask what this strategy would have done, under the policies given or those recorded. Repeatable.")  # fmt: skip
+@click.option("--strategy", "strategies", multiple=True, metavar="NAME", help=f"Ask what this strategy would have done, under the policies given or those recorded: {NAMES}. Repeatable.")  # fmt: skip
 @click.option("--session", type=click.IntRange(min=1), help="Only this session (start of the daemon). Default: all; for what-if the newest one with requests.")  # fmt: skip
 @click.option("--differences", type=click.IntRange(min=1), default=5, show_default=True, help="So many differences are told in full.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of what is modelled in what-if.")

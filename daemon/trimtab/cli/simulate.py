@@ -10,6 +10,7 @@ import click
 
 from trimtab.cli.interrupts import INTERRUPTED, interruptible
 from trimtab.cli.output import fail, json_option, print_json, table, user_errors
+from trimtab.cli.strategy_names import NAMES
 
 if TYPE_CHECKING:
     from trimtab_sim.results.trial import Trial
@@ -32,7 +33,7 @@ def _duration(_context: click.Context, _option: click.Parameter, value: str | No
 @click.command()
 @click.argument("scenario", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--policy", "policies", multiple=True, metavar="NAME|FILE", help="Run with this policy instead of the scenario's. Repeatable.")  # fmt: skip
-@click.option("--strategy", "strategies", multiple=True, metavar="NAME", help="Run each policy with this strategy instead of its own: one of those in docs/strategies.md, e.g. value, largest, alert, mcdnn, band:slack, static:VARIANT@PROCESSOR. Repeatable.")  # fmt: skip
+@click.option("--strategy", "strategies", multiple=True, metavar="NAME", help=f"Run each policy with this strategy instead of its own: {NAMES}. Repeatable.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1, 10_000), default=1, show_default=True, help="So many seeds, from the scenario's own on; results are means.")  # fmt: skip
 @click.option("--duration", callback=_duration, metavar="TIME", help="Only so much of it, such as 10min.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for summary.json, tables, the page and traces.")  # fmt: skip
