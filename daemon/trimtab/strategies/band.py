@@ -53,7 +53,7 @@ class Band(Picking):
             return []
         floor, budget_ns = floor_of(live), (live.deadline_ns - live.arrived_ns) / live.request.batch
         good = [e for e in entries if e.top_accuracy >= floor] if floor > 0.0 else []
-        fitting = [e for e in entries if e.latency_ns <= budget_ns]
+        fitting = [e for e in entries if e.candidate.expected_latency_ns <= budget_ns]
         if good or not fitting:
             best = min(good or entries, key=lambda e: (e.latency_ns, e.name)).candidate
         else:

@@ -21,19 +21,8 @@ from trimtab.core.state import Live, State
 from trimtab.domain.decision import Why
 from trimtab.domain.policy import Goal
 
-HARD = (
-    Why.NOT_PINNED,
-    Why.VARIANT_DENIED,
-    Why.PROCESSOR_DENIED,
-    Why.PRIVATE,
-    Why.UNREACHABLE,
-    Why.UNHEALTHY,
-    Why.NO_MEMORY,
-    Why.RESERVE,
-    Why.MONEY,
-    Why.QUEUE_FULL,
-)
-"""What rules a candidate out under every strategy."""
+HARD = frozenset(list(Why)[1 : list(Why).index(Why.ACCURACY)])
+"""What rules a candidate out under every strategy: all reasons more fundamental than the goals."""
 
 
 def possible(table: Table, at: Situation) -> list[Entry]:
@@ -50,7 +39,7 @@ def chosen(entry: Entry, at: Situation, *, late: bool) -> Choice:
 
 def latency_ns(entry: Entry, at: Situation) -> int:
     """Return how long an entry's run takes by its profile."""
-    return entry.latency_ns * at.batch
+    return entry.candidate.expected_latency_ns * at.batch
 
 
 class Ask(NamedTuple):
