@@ -130,6 +130,7 @@ class Conditions:
         self._state.held = held_after(event.policy, self._state.device, ())
         self._chooser.forget_policy()
         self._planner.due = True
+        self._holdings.load_last_resorts(now_ns)
         self.reprice(now_ns)
 
     def on_device(self, event: ev.DeviceChanged, now_ns: int) -> None:
