@@ -172,7 +172,7 @@ def _told(kind: str, fields: dict[str, Any]) -> str:
             return f"stage {fields['stage']} ran {fields['run_ns'] / 1e6:.3f} ms, {fields['energy_uj'] / 1e3:.3f} mJ, confidence {fields['confidence']:.3f}"  # fmt: skip
         case "Finish":
             result = fields["result"]
-            reason = f": {result['reason']}" if result["reason"] else ""
-            return f"{result['outcome']}{', on time' if result['on_time'] else ''}{reason}"
+            reason = f": {result['reason']}" if result.get("reason") else ""
+            return f"{result['outcome']}{', on time' if result.get('on_time') else ''}{reason}"
         case _:
             return f"{kind}: {fields}"
