@@ -238,7 +238,7 @@ def test_bash_completes(daemon_environment: dict[str, str]) -> None:
     command = [sys.executable, "-m", "trimtab"]
     told = subprocess.run(command, env=daemon_environment | words, capture_output=True, text=True)
     assert set(told.stdout.split()) == {
-        "plain,check", "plain,diff", "plain,list", "plain,show", "plain,set", "plain,tune",
+        "plain,check", "plain,diff", "plain,explain", "plain,list", "plain,show", "plain,set", "plain,tune",
     }  # fmt: skip
     assert not told.stderr
 
