@@ -134,6 +134,8 @@ class Client:
         priority: int = 0,
         prefer: str | None = None,
         variant: str | None = None,
+        processor: str | None = None,
+        strict: bool = False,
         app: str | None = None,
         request_id: str = "",
         timeout_s: float | None = None,
@@ -142,7 +144,7 @@ class Client:
 
         ``inputs`` maps input names to arrays; a single array stands for the task's only input.
         ``min_accuracy`` is a fraction (0.9), ``priority`` 1 the most urgent, ``prefer`` one of value,
-        accuracy, energy, latency. Without ``latency_budget_ms``, ``timeout_s`` is the budget too.
+        accuracy, energy, latency. ``processor`` is a name or pattern; no other serves when ``strict``. Without ``latency_budget_ms``, ``timeout_s`` is the budget too.
         """
         goals: dict[str, Goal] = {
             "latency_budget_ms": latency_budget_ms,
@@ -151,6 +153,8 @@ class Client:
             "priority": priority or None,
             "prefer": prefer,
             "variant": variant,
+            "processor": processor,
+            "processor_mode": "strict" if strict else None,
             "app": app or self._app or None,
         }
         named = inputs if isinstance(inputs, Mapping) else {self._only_input(task): inputs}

@@ -112,3 +112,19 @@ def test_this_machine() -> None:
     assert found
     assert found[0].threads == 1
     assert all("Azure" not in p.provider for p in found)
+
+
+def test_providers_that_run_on_the_cores_own_them() -> None:
+    offered = [
+        "XnnpackExecutionProvider",
+        "OpenVINOExecutionProvider",
+        "CUDAExecutionProvider",
+        "CPUExecutionProvider",
+    ]
+    found = {p.name: p for p in discover_processors(NOWHERE, affinity=[0, 1], providers=offered)}
+    for name in ("xnnpack:cpu", "openvino:cpu"):
+        assert (found[name].cores, found[name].threads) == ((0, 1), 2)
+    assert found["gpu:cuda"].cores == ()
+    assert len({p.pool for p in found.values()}) == len(found) - 1, (
+        "only the two single cores share what is loaded"
+    )

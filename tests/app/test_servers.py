@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from trimtab.adapters.family_store import load_family, shipped_families
+from trimtab.client import TrimtabError
 from trimtab.domain.processor import REMOTE, Processor
 from trimtab.ports import LinkFailure, RuntimeFailure, ServerRuntime
 from trimtab.servers import RemoteRuntime, ServerSpec
@@ -62,11 +63,17 @@ def test_requests_go_out_fall_back_and_go_out_again(
             np.testing.assert_allclose(out.outputs[name], array, rtol=1e-4, atol=1e-5)
         assert client.infer("digits", np.zeros((1, 1, 28, 28), np.float32)).processor != "cloud"
 
+        with pytest.raises(TrimtabError, match="asked for another processor"):
+            client.infer("digits", np.zeros((1, 1, 28, 28), np.float32), processor="cloud", strict=True)
+
         server.signal(signal.SIGKILL)
         server.wait()
         here = [client.infer(TASK, image, variant="resnet") for _ in range(20)]
         assert {reply.processor != "cloud" for reply in here} == {True}
         assert {reply.cost_usd for reply in here} == {0.0}
+        assert client.infer(TASK, image, processor="cloud").processor != "cloud"
+        with pytest.raises(TrimtabError, match="cannot be reached"):
+            client.infer(TASK, image, processor="cloud", strict=True)
         (status,) = [one for one in client.status().processors if one.processor.name == "cloud"]
         assert not status.reachable
 

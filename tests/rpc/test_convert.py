@@ -157,6 +157,17 @@ def test_unknown_parameters_are_ignored(family: Family, image: Any) -> None:
     _codec(family).call(_request(image, sequence_id=7, triton_enable_empty_final_response=True, mine=NAN))
 
 
+def test_asking_for_a_processor(family: Family, image: Any) -> None:
+    codec = _codec(family)
+    asked = codec.call(_request(image, processor="gpu:*"))
+    assert (asked.processor, asked.strict) == ("gpu:*", False)
+    assert codec.call(_request(image, processor="cpu:0", processor_mode="strict")).strict
+    with pytest.raises(
+        WireError, match="parameter 'processor_mode': expected one of fallback, strict, got 'never'"
+    ):
+        codec.call(_request(image, processor_mode="never"))
+
+
 def test_pinning_a_variant(family: Family, image: Any) -> None:
     codec = _codec(family)
     request = _request(image, variant="small")

@@ -32,8 +32,13 @@ PROVIDERS: tuple[tuple[str, str, str], ...] = (
     ("NnapiExecutionProvider", "npu", "npu:nnapi"),
     ("VitisAIExecutionProvider", "npu", "npu:vitisai"),
     ("OpenVINOExecutionProvider", "openvino", "openvino:cpu"),
+    ("XnnpackExecutionProvider", "xnnpack", "xnnpack:cpu"),
 )
 """(execution provider, kind, processor name), preferred first; one processor per kind."""
+
+
+ON_CORES = ("openvino", "xnnpack")
+"""Kinds of other providers that run on the CPU's cores."""
 
 
 def discover_processors(
@@ -100,11 +105,11 @@ def _span(cores: tuple[int, ...]) -> str:
 
 
 def _accelerators(providers: Sequence[str], cores: tuple[int, ...]) -> list[Processor]:
-    """Return one processor per kind of accelerator; OpenVINO runs on all cores unless told otherwise."""
+    """Return one processor per kind of accelerator; OpenVINO and XNNPACK run on all cores."""
     found: dict[str, Processor] = {}
     for provider, kind, name in PROVIDERS:
         if provider in providers and kind not in found:
-            owns = cores if kind == "openvino" else ()
+            owns = cores if kind in ON_CORES else ()
             found[kind] = Processor(name, kind, owns, max(1, len(owns)), provider=provider)
     return list(found.values())
 

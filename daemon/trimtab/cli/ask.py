@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 @click.option("--priority", type=click.IntRange(min=0), default=0, help="1 is the most urgent; 0 is the default class.")  # fmt: skip
 @click.option("--prefer", type=click.Choice([p.value for p in Prefer]), help="What to prefer when all goals are met.")  # fmt: skip
 @click.option("--variant", help="Pin one variant by name.")
+@click.option("--processor", help="Ask for a processor, by name or pattern; another one serves if need be.")
+@click.option("--strict", is_flag=True, help="Let no other processor than --processor serve.")
 @click.option("--app", default="trimtab-cli", show_default=True, help="App id, as policies' rules see it.")
 @address_option
 @json_option
 @user_errors
 def infer(task: str, file: Path | None, sample: int | None, budget: float | None, min_accuracy: float | None,
-          max_energy: float | None, priority: int, prefer: str | None, variant: str | None, app: str,
+          max_energy: float | None, priority: int, prefer: str | None, variant: str | None,
+          processor: str | None, strict: bool, app: str,
           address: str, as_json: bool) -> None:  # fmt: skip
     """Send one request for TASK: a .npy or .npz FILE, or a test sample.
 
@@ -41,7 +44,8 @@ def infer(task: str, file: Path | None, sample: int | None, budget: float | None
         families = client.families(task)
         began = time.perf_counter()
         reply = client.infer(task, inputs, latency_budget_ms=budget, min_accuracy=min_accuracy,
-                             max_energy_mj=max_energy, priority=priority, prefer=prefer, variant=variant)  # fmt: skip
+                             max_energy_mj=max_energy, priority=priority, prefer=prefer, variant=variant,
+                             processor=processor, strict=strict)  # fmt: skip
         round_trip_ms = (time.perf_counter() - began) * 1e3
     labels = dict(enumerate(families[0].labels))
     names = [labels.get(i, str(i)) for i in reply.labels]

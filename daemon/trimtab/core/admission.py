@@ -37,8 +37,8 @@ LATE_GRACE_NS = 250_000_000
 """A request whose deadline was given up is dropped once it is late by the larger of the two."""
 TOO_DEAR = "the energy it would take is kept until the horizon for requests worth more"
 STANDING = (
-    Why.NOT_PINNED, Why.VARIANT_DENIED, Why.PROCESSOR_DENIED, Why.PRIVATE, Why.UNREACHABLE, Why.UNHEALTHY,
-    Why.NO_MEMORY,
+    Why.NOT_PINNED, Why.VARIANT_DENIED, Why.PROCESSOR_DENIED, Why.NOT_ASKED, Why.PRIVATE, Why.UNREACHABLE,
+    Why.UNHEALTHY, Why.NO_MEMORY,
 )  # fmt: skip
 """Reasons that hold whatever the load and the battery."""
 
@@ -116,7 +116,7 @@ class Admission:
     def arrive(self, event: ev.RequestArrived, now_ns: int) -> None:
         """Decide a request that just came in."""
         request, state = event.request, self._state
-        table = self._chooser.table(request.task, request.app, request.prefer, now_ns)
+        table = self._chooser.table(request.task, request.app, request.prefer, now_ns, request.processor)
         budget_ns = request.latency_budget_ns
         budget_ns = table.settings.latency_budget_ns if budget_ns is None else budget_ns
         deadline_ns = now_ns + budget_ns - event.elapsed_ns
@@ -135,7 +135,7 @@ class Admission:
     def decide(self, live: Live, now_ns: int) -> None:
         """Choose for a request that holds no candidate, then queue or reject it."""
         live.candidate, live.given_up = None, ()
-        self._decide_with(self._chooser.table_for(live, now_ns), live, now_ns)
+        self._decide_with(self._chooser.table_for(live, now_ns, live.request.processor), live, now_ns)
 
     def _decide_with(self, table: TaskTable, live: Live, now_ns: int) -> None:
         live.attempts += 1
@@ -145,6 +145,8 @@ class Admission:
         live.rank = (class_of(live.request.priority), order_ns, live.seq)
         at = chooser.situation(live, table, now_ns)
         choice = strategy.choose(table, at, live, state)
+        if live.request.processor and not live.request.strict and (choice is None or choice.given_up):
+            table, at, choice = self._anywhere(live, table, at, choice, now_ns)
         if (
             choice is not None
             and strategy.adapts
@@ -177,6 +179,17 @@ class Admission:
             entry = chooser.asked_for(table, at, live)
             if entry is not None:
                 holdings.load_ahead(entry.residence, now_ns)
+
+    def _anywhere(
+        self, live: Live, table: TaskTable, at: Situation, there: Choice | None, now_ns: int
+    ) -> tuple[TaskTable, Situation, Choice | None]:
+        """Choose among all processors where the one asked for cannot meet every goal."""
+        every = self._chooser.table_for(live, now_ns)
+        found_at = self._chooser.situation(live, every, now_ns)
+        found = self._chooser.strategy.choose(every, found_at, live, self._state)
+        if there is not None and (found is None or found.given_up):
+            return table, at, there
+        return every, found_at, found
 
     def _choose_with_room(
         self, live: Live, table: TaskTable, at: Situation, without: Choice, now_ns: int

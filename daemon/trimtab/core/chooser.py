@@ -53,8 +53,8 @@ class Chooser:
         self._states = self._prices = 0
         self._terms: dict[tuple[str, tuple[int, ...]], Terms] = {}
         self.markets = Markets(state, self.catalogue, self._terms_under)
-        self._shared: dict[tuple[str, tuple[int, ...], Prefer], TaskTable] = {}
-        self._tables: dict[tuple[str, str, Prefer], tuple[TaskTable, int]] = {}
+        self._shared: dict[tuple[str, tuple[int, ...], Prefer, str], TaskTable] = {}
+        self._tables: dict[tuple[str, str, Prefer, str], tuple[TaskTable, int]] = {}
 
     @property
     def candidates(self) -> dict[str, tuple[Candidate, ...]]:
@@ -91,35 +91,44 @@ class Chooser:
 
     # ---- tables ------------------------------------------------------------------------------------
 
-    def table(self, task: str, app: str, prefer: Prefer, now_ns: int) -> TaskTable:
-        """Return the table for a task, app and preference; apps to which the same rules apply share one."""
-        found = self._tables.get((task, app, prefer))
+    def table(self, task: str, app: str, prefer: Prefer, now_ns: int, processor: str = "") -> TaskTable:
+        """Return the table for a task, app, preference and processor asked for.
+
+        Apps to which the same rules apply share one.
+        """
+        found = self._tables.get((task, app, prefer, processor))
         if found is not None and now_ns < found[1]:
             return found[0]
-        table = self._shared_table(task, rules_for(self._state, task, app, now_ns), prefer, now_ns)
+        rules = rules_for(self._state, task, app, now_ns)
+        table = self._shared_table(task, rules, prefer, now_ns, processor)
         if len(self._tables) >= MAX_TABLES:
             self._tables.clear()
-        self._tables[task, app, prefer] = table, table.stale_at_ns
+        self._tables[task, app, prefer, processor] = table, table.stale_at_ns
         return table
 
-    def table_for(self, live: Live, now_ns: int) -> TaskTable:
+    def table_for(self, live: Live, now_ns: int, processor: str = "") -> TaskTable:
         """Return the table for a request under the settings it was admitted with."""
         request = live.request
-        table = self.table(request.task, request.app, request.prefer, now_ns)
+        table = self.table(request.task, request.app, request.prefer, now_ns, processor)
         if live.settings is table.settings or live.settings == table.settings:
             return table
         blanks = self.catalogue.blanks[request.task]
-        own = TaskTable(terms_of(live.settings, live.rules, blanks), blanks, request.prefer)
+        own = TaskTable(terms_of(live.settings, live.rules, blanks, processor), blanks, request.prefer)
         own.renew(self._state, now_ns, self._spare_bytes())
         return own
 
-    def _shared_table(self, task: str, rules: tuple[int, ...], prefer: Prefer, now_ns: int) -> TaskTable:
-        table = self._shared.get((task, rules, prefer))
+    def _shared_table(
+        self, task: str, rules: tuple[int, ...], prefer: Prefer, now_ns: int, processor: str
+    ) -> TaskTable:
+        table = self._shared.get((task, rules, prefer, processor))
         if table is None:
-            table = TaskTable(self._terms_under(task, rules), self.catalogue.blanks[task], prefer)
+            terms, blanks = self._terms_under(task, rules), self.catalogue.blanks[task]
+            if processor:
+                terms = terms_of(terms.settings, terms.rules, blanks, processor)
+            table = TaskTable(terms, blanks, prefer)
             if len(self._shared) >= MAX_TABLES:
                 self._shared.clear()
-            self._shared[task, rules, prefer] = table
+            self._shared[task, rules, prefer, processor] = table
         if table.prices != self._prices or now_ns >= table.stale_at_ns:
             if table.states != self._states or table.marred:
                 table.renew(self._state, now_ns, self._spare_bytes())

@@ -23,7 +23,7 @@ NEVER_Z = -inf
 """z of what cannot be in time at all: worse than any other."""
 ROUNDING = 1e-12
 """Differences between values that are worked out in another order stay below this."""
-DENIED = (Why.VARIANT_DENIED, Why.PROCESSOR_DENIED, Why.PRIVATE)
+DENIED = (Why.VARIANT_DENIED, Why.PROCESSOR_DENIED, Why.NOT_ASKED, Why.PRIVATE)
 NO_ROOM = -1.0
 """Stands for "no time left" where ln of a duration in ns is expected."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from math import exp
 from statistics import NormalDist
@@ -90,14 +91,18 @@ class Terms:
     denied: dict[str, Why]
 
 
-def terms_of(settings: Settings, rules: tuple[str, ...], blanks: Iterable[Entry]) -> Terms:
-    """Return the terms of settings for these candidates."""
+def terms_of(
+    settings: Settings, rules: tuple[str, ...], blanks: Iterable[Entry], processor: str = ""
+) -> Terms:
+    """Return the terms of settings for these candidates, where only ``processor`` was asked for if anything."""
     denied: dict[str, Why] = {}
     for entry in blanks:
         if not allows(settings.variants, entry.candidate.variant):
             denied[entry.name] = Why.VARIANT_DENIED
         elif not allows(settings.processors, entry.candidate.processor):
             denied[entry.name] = Why.PROCESSOR_DENIED
+        elif processor and not fnmatchcase(entry.candidate.processor, processor):
+            denied[entry.name] = Why.NOT_ASKED
         elif entry.candidate.remote and not settings.allow_remote:
             denied[entry.name] = Why.PRIVATE
     return Terms(settings, rules, denied)

@@ -14,6 +14,7 @@ class Why(Word):
     NOT_PINNED = "the request pinned another variant"
     VARIANT_DENIED = "the policy does not allow this variant"
     PROCESSOR_DENIED = "the policy does not allow this processor"
+    NOT_ASKED = "the request asked for another processor"
     PRIVATE = "the policy keeps this request on the device"
     UNREACHABLE = "its server cannot be reached"
     UNHEALTHY = "it failed to load or run and is resting"

@@ -18,6 +18,8 @@ class Request(Record, frozen=True):
     ``latency_budget_ns`` counts from arrival. ``priority`` follows Triton: 1 is the most urgent class,
     0 means "the default class". ``variant`` pins one variant by name (empty: trimtab chooses).
     ``batch`` is the number of samples; profiles are for one, latency and energy are taken as proportional.
+    ``processor`` asks for one (a name or shell-style pattern): no other serves when ``strict``, else another one may
+    where that one cannot meet every goal.
     """
 
     request_id: str
@@ -30,3 +32,5 @@ class Request(Record, frozen=True):
     prefer: Prefer = Prefer.VALUE
     variant: str = ""
     batch: int = 1
+    processor: str = ""
+    strict: bool = False

@@ -31,6 +31,8 @@ class Call:
     prefer: Prefer = Prefer.VALUE
     variant: str = ""
     batch: int = 1
+    processor: str = ""
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)

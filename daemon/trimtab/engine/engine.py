@@ -293,6 +293,8 @@ class Engine:
             prefer=call.prefer,
             variant=call.variant,
             batch=call.batch,
+            processor=call.processor,
+            strict=call.strict,
         )
         pending = _Pending(call, self._loop.create_future(), call.tensors)
         self._pending[request_id] = pending

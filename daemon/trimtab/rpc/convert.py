@@ -53,6 +53,8 @@ class TaskCodec:
             priority=wanted.priority,
             prefer=wanted.prefer,
             variant=variant,
+            processor=wanted.processor,
+            strict=wanted.strict,
             batch=tensors[self._batched].shape[0] if self._batched else 1,
         )
 

@@ -14,6 +14,8 @@ LONGEST_BUDGET_NS: Final = 24 * 3_600 * NS_PER_S
 HIGHEST_PRIORITY: Final = 2**32 - 1
 HIGHEST_ENERGY_MJ: Final = 1e12
 TEXT_LIMIT: Final = 256
+MODES: Final = ("fallback", "strict")
+"""Whether another processor than the one asked for may serve."""
 
 Parameters = Mapping[str, InferParameter]
 
@@ -30,6 +32,8 @@ class Goals:
     prefer: Prefer = Prefer.VALUE
     variant: str = ""
     app: str = ""
+    processor: str = ""
+    strict: bool = False
 
     def budget_ns(self, remaining_s: float | None) -> int | None:
         """Return the latency budget: the explicit one, else Triton's timeout, else the call's deadline."""
@@ -143,6 +147,17 @@ def _read_app(wanted: Goals, name: str, parameter: InferParameter) -> None:
     wanted.app = _text(name, parameter)
 
 
+def _read_processor(wanted: Goals, name: str, parameter: InferParameter) -> None:
+    wanted.processor = _text(name, parameter)
+
+
+def _read_mode(wanted: Goals, name: str, parameter: InferParameter) -> None:
+    value = _value(parameter)
+    if value not in MODES:
+        raise _wrong(name, f"one of {', '.join(MODES)}", value)
+    wanted.strict = value == MODES[1]
+
+
 _READERS: Final[dict[str, Callable[[Goals, str, InferParameter], None]]] = {
     "latency_budget_ms": _read_budget,
     "timeout": _read_timeout,
@@ -152,4 +167,6 @@ _READERS: Final[dict[str, Callable[[Goals, str, InferParameter], None]]] = {
     "prefer": _read_prefer,
     "variant": _read_variant,
     "app": _read_app,
+    "processor": _read_processor,
+    "processor_mode": _read_mode,
 }
