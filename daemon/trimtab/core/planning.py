@@ -6,6 +6,7 @@ from typing import NamedTuple
 from trimtab.core.chooser import Chooser
 from trimtab.core.demand import Kinds, coming
 from trimtab.core.holdings import Holdings
+from trimtab.core.prices import has_horizon
 from trimtab.core.queueing import rooms_of
 from trimtab.core.residency import size_bytes
 from trimtab.core.resident_set import STAY_S, Offer, Option, busy_share, options, resident_set
@@ -24,7 +25,7 @@ LEAST_RAISE = 0.0075
 PRICE_MEMORY_S = 600.0
 """Over so long the horizon's price is averaged: it follows what is in memory, which must not follow it back and forth."""
 ROOMY_STAY_S = 3600.0
-"""So long a variant stays that displaces nobody: the energy of its load is spread over what comes meanwhile."""
+"""With a battery to last, so long a variant stays that displaces nobody: its load is spread over what comes meanwhile."""
 OUT = (*DENIED, Why.UNHEALTHY)
 
 
@@ -113,14 +114,17 @@ class Planner:
         kinds, rates = coming(state, task, now_ns)
         found: list[dict[str, Serving]] = [self._servings(kind, sum(rates), now_ns) for kind in kinds]
         price_per_uj = energy_price_at(state.plan.energy_price_per_j, state.policy.defaults) / UJ_PER_J
-        least_cost = state.policy.defaults.weight * (SWITCH_PRICE + LEAST_RAISE * sum(rates) * STAY_S)
-        shared = 1.0 if state.plan.displaced > 0.0 else STAY_S / ROOMY_STAY_S
+        weight, lasting = state.policy.defaults.weight, has_horizon(state)
+        least_cost = weight * LEAST_RAISE * sum(rates) * STAY_S
         offers, base = [], None
         for key in dict.fromkeys([key for each in found for key in each]):
             home, here = catalogue.homes[key], key in catalogue.last_resorts
             held = state.residences.get(key)
             in_memory = here or (held is not None and held.holding is not _EVICTING and not held.doomed)
-            load_cost = 0.0 if in_memory else least_cost + price_per_uj * home.load_uj * shared
+            roomy = lasting and home.resident_bytes <= state.plan.room_bytes
+            switch_cost = weight * SWITCH_PRICE + price_per_uj * home.load_uj
+            switch_cost *= STAY_S / ROOMY_STAY_S if roomy else 1.0
+            load_cost = 0.0 if in_memory else least_cost + switch_cost
             servings = [each.get(key, NOTHING) for each in found]
             offer = Offer(
                 key,

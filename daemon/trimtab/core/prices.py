@@ -128,10 +128,15 @@ def horizon_left_s(
 
 def rations(state: State) -> bool:
     """Return whether requests may be refused to save energy for others until a horizon, by the policy's word."""
+    return has_horizon(state) and state.policy.battery.below_reserve is BelowReserve.REJECT
+
+
+def has_horizon(state: State) -> bool:
+    """Return whether a battery of known energy has to last until some time."""
     goal, device = state.policy.battery, state.device
     timed = goal.last_for_ns is not None or goal.last_until_s is not None
     known = device.battery_frac is not None and device.battery_capacity_j is not None
-    return timed and known and not device.charging and goal.below_reserve is BelowReserve.REJECT
+    return timed and known and not device.charging
 
 
 class Clearing(NamedTuple):
