@@ -17,7 +17,7 @@ from trimtab_sim.simulate import simulate, trials
 WHAT = "mean accuracy over the offline LP bound, MCDNN's catalogue, device only"
 CASES = ("mcdnn-s1", "mcdnn-s2", "mcdnn-objects-2s", "mcdnn-faces-5s", "mcdnn-all-100s")
 BUDGETS_J = (900.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0)
-BESIDE = ("smallest", "largest")
+BESIDE = ("mcdnn", "smallest", "largest")
 ASKED = 0.985
 
 
