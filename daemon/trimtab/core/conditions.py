@@ -14,17 +14,19 @@ from trimtab.core.links import note_link
 from trimtab.core.memory_budget import note_memory
 from trimtab.core.money import open_account, renew_account
 from trimtab.core.planning import Planner
-from trimtab.core.prices import note_reading, tilted_price
+from trimtab.core.prices import horizon_left_s, note_reading, tilted_price
 from trimtab.core.queueing import Sharing
 from trimtab.core.state import Estimate, Link, State
 from trimtab.domain.quantities import NS_PER_S
 from trimtab.domain.settings import held_after
 
 REPRICE_ARRIVALS = 128
-REPRICE_NS = NS_PER_S
-"""The price of energy is solved again after so many arrivals or so long, whichever comes first.
+REPRICE_NS, LONGEST_REPRICE_NS = NS_PER_S, 30 * NS_PER_S
+HORIZON_PARTS = 1000
+"""Prices are solved again after so many arrivals or so long, whichever comes first: after a thousandth of the time to
+the horizon, but each second without one and where power or heat is limited.
 
-The first arrivals tell most: until there were so many, it is solved each time their number has doubled.
+The first arrivals tell most: until there were so many, prices are solved each time their number has doubled.
 """
 
 
@@ -164,9 +166,19 @@ class Conditions:
         if (
             fresh >= REPRICE_ARRIVALS
             or fresh >= max(1, energy.priced_arrivals)
-            or now_ns - energy.priced_ns >= REPRICE_NS
+            or now_ns - energy.priced_ns >= energy.pause_ns
         ):
             self.reprice(now_ns)
+
+    def _pause_ns(self, now_ns: int) -> int:
+        """Return how long the prices may stand."""
+        state = self._state
+        goal, limited = state.policy.battery, state.policy.thermal is not None
+        if limited or goal.power_budget_mw is not None:
+            return REPRICE_NS
+        left_s = horizon_left_s(goal, state.device, state.device_at_ns, state.policy_since_ns, now_ns)
+        pause_ns = 0 if left_s is None else int(left_s * NS_PER_S / HORIZON_PARTS)
+        return min(max(REPRICE_NS, pause_ns), LONGEST_REPRICE_NS)
 
     def reprice(self, now_ns: int) -> None:
         """Solve for the energy price, and plan memory if it is time; tables are dropped only when a price moved."""
@@ -177,6 +189,7 @@ class Conditions:
         prices = tilted_price(energy, found.energy), tilted_price(money, found.money)
         caps, cap = self._state.caps, cap_price(self._state, self._chooser.markets, now_ns)
         energy.priced_ns, energy.priced_arrivals = now_ns, self._state.arrivals
+        energy.pause_ns = self._pause_ns(now_ns)
         if (*prices, cap) != (energy.price_per_j, money.price_per_usd, caps.price_per_j):
             energy.price_per_j, money.price_per_usd = prices
             caps.price_per_j = cap

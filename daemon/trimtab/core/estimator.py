@@ -60,8 +60,13 @@ def own_noise(estimate: Estimate, bias: Bias, latency_spread: float) -> float:
 
     The spread that a profile tells counts until runs on its processor have told the noise.
     """
-    own = 0.5 ** (estimate.observations / PROFILE_FAITH_RUNS) * (latency_spread**2 - estimate.noise)
-    return bias.variance + (own if own > 0.0 else 0.0)
+    beyond = profile_share(estimate) * (latency_spread**2 - estimate.noise)
+    return bias.variance + (beyond if beyond > 0.0 else 0.0)
+
+
+def profile_share(estimate: Estimate) -> float:
+    """Return for how much the spread that profiles tell still counts on a processor (1 at first, then less)."""
+    return 0.5 ** (estimate.observations / PROFILE_FAITH_RUNS)
 
 
 def slowdown(estimate: Estimate) -> float:

@@ -399,6 +399,7 @@ class Energy:
     price_per_j: float = 0.0
     price_credit: float = 0.0
     priced_ns: int = 0
+    pause_ns: int = 1_000_000_000
     priced_arrivals: int = 0
 
 

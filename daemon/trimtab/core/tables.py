@@ -8,7 +8,7 @@ from math import exp
 from statistics import NormalDist
 
 from trimtab.core.congestion import Worth, worth_of
-from trimtab.core.estimator import UNKNOWN, energy_factor, energy_levels, own_noise, told_factor
+from trimtab.core.estimator import UNKNOWN, energy_factor, energy_levels, profile_share, told_factor
 from trimtab.core.learning import run_key
 from trimtab.core.margins import stretches
 from trimtab.core.residency import SETTLED_NS, used_bytes
@@ -248,9 +248,12 @@ class TaskTable(Table):
         """Take in what runs have taught about latencies: biases, how sure they are, and how heavy the tails."""
         estimates, biases = list(state.estimates.values()), state.latency_biases
         self.stretches = stretches(state, self.settings.deadline_confidence, self.min_z)
+        told = [(profile_share(estimate), estimate.noise) for estimate in estimates]
         for entry, key, ln_latency, spread in self._profiled:
             bias = biases.get(key, UNKNOWN)
-            entry.noise = own_noise(estimates[entry.lane], bias, spread)
+            share, noise = told[entry.lane]
+            beyond = share * (spread * spread - noise)
+            entry.noise = bias.variance + beyond if beyond > 0.0 else bias.variance
             if bias.mean != entry.bias:
                 entry.bias = bias.mean
                 entry.ln_latency = tuple([one + bias.mean for one in ln_latency])
