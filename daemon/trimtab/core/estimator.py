@@ -66,7 +66,7 @@ def own_noise(estimate: Estimate, bias: Bias, latency_spread: float) -> float:
 
 def profile_share(estimate: Estimate) -> float:
     """Return for how much the spread that profiles tell still counts on a processor (1 at first, then less)."""
-    return 0.5 ** (estimate.observations / PROFILE_FAITH_RUNS)
+    return float(0.5 ** (estimate.observations / PROFILE_FAITH_RUNS))
 
 
 def slowdown(estimate: Estimate) -> float:
