@@ -25,6 +25,8 @@ FULL = 0.75
 """Share of the time until a deadline that may be promised; the rest is for what cannot be foreseen."""
 MANY = 4
 """Of so many others that wait, some lose for sure when a processor is full."""
+CROWD = 6
+"""When more than so many wait, it does not matter what for."""
 
 
 class Worth(NamedTuple):
@@ -79,8 +81,13 @@ def time_prices(
 
 
 def _affected(state: State, time_ns: int, now_ns: int) -> float:
-    """Return the probability that another request waits, or comes within ``time_ns``."""
-    others = len(state.queue) - 1.0
+    """Return the probability that others lose: that more of what waits already, or anything within ``time_ns``, comes.
+
+    One request each of several tasks is a coincidence; several of one task are a burst.
+    """
+    queue, lives = state.queue, state.live
+    tasks = 1 if len(queue) > CROWD else len({lives[place[3]].request.task for place in queue})
+    others = float(len(queue) - tasks)
     if others < MANY:
         others += sum([rate_per_s(one, now_ns) for one in state.demand.values()]) * time_ns / NS_PER_S
     return 1.0 - exp(-others)

@@ -1,6 +1,5 @@
 """Plan what should be in memory: the offers of each task, from its tables, for the requests that come."""
 
-from math import exp
 from typing import NamedTuple
 
 from trimtab.core.chooser import Chooser
@@ -23,7 +22,7 @@ at once when memory or the catalogue changed or requests of a new kind came."""
 LEAST_RAISE = 0.0075
 """A load has to raise what a task's requests get on average by three quarters of a percent point of accuracy."""
 PRICE_MEMORY_S = 600.0
-"""Over so long the horizon's price is averaged: it follows what is in memory, which must not follow it back and forth."""
+"""Over so long, or all the time there was a price, the horizon's is averaged: it follows what is in memory, which must not follow it back and forth."""
 ROOMY_STAY_S = 3600.0
 """With a battery to last, so long a variant stays that displaces nobody: its load is spread over what comes meanwhile."""
 OUT = (*DENIED, Why.UNHEALTHY)
@@ -73,10 +72,10 @@ class Planner:
     def plan_if_due(self, now_ns: int) -> None:
         """Make a plan if it is time, and follow the one there is."""
         plan, price_per_j = self._state.plan, self._state.energy.price_per_j
-        keep = exp((plan.priced_ns - now_ns) / NS_PER_S / PRICE_MEMORY_S)
-        if plan.energy_price_per_j == 0.0:  # nobody asked before: nothing is known of a usual price
-            keep = 0.0
-        plan.energy_price_per_j = price_per_j + (plan.energy_price_per_j - price_per_j) * keep
+        elapsed_s = (now_ns - plan.priced_ns) / NS_PER_S if plan.priced_ns >= 0 else 0.0
+        plan.seen_s = min(PRICE_MEMORY_S, plan.seen_s + elapsed_s) if plan.energy_price_per_j > 0.0 else 0.0
+        gain = min(1.0, elapsed_s / plan.seen_s) if plan.seen_s > 0.0 else 1.0
+        plan.energy_price_per_j += gain * (price_per_j - plan.energy_price_per_j)
         plan.priced_ns = now_ns
         if self.due or now_ns - plan.planned_ns >= plan.pause_ns:
             self._plan(now_ns)
