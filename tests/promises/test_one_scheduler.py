@@ -185,7 +185,7 @@ def make_script(seed: int, count: int) -> Script:
             cancels[request.request_id] = at_ns + rng.randrange(1, 4 * NS_PER_MS)
     third = (at_ns - START_NS) // 3
     memory = [(0, 64), (START_NS + third, 7), (START_NS + third + 4 * NS_PER_S, 40)]
-    states = [(ns, DeviceState(memory_available_bytes=mib * MIB)) for ns, mib in memory]
+    states = [(ns, DeviceState(memory_available_bytes=mib * MIB, weekday=2)) for ns, mib in memory]
     return Script(arrivals, cancels, START_NS + 2 * third + 1, at_ns + NS_PER_MS // 2, Surroundings(states))
 
 
@@ -216,7 +216,7 @@ class _Around:
 
     def read(self) -> DeviceState:
         state = self.surroundings.at(self.clock.now_ns())
-        return replace(state, sources=(("memory", "script"), ("local_time", "script")))
+        return replace(state, sources=tuple((name, "script") for name in ("memory", "local_time", "weekday")))
 
 
 @dataclass
@@ -338,7 +338,7 @@ def _assert_eventful(items: list[tuple[int, ev.Event | cm.Command]], report: Run
     seen = {type(item) for _, item in items}
     every = set(ev.Event.__subclasses__()) | set(cm.Command.__subclasses__())
     missing = {cls.__name__ for cls in every - seen if "__slots__" in vars(cls)}
-    assert missing == {"Checkpointed", "EstimatesRestored"}
-    assert all(count > 0 for name, count in report.outcomes().items() if name != "failed"), report.outcomes()
+    assert missing == {"Checkpointed", "ConnectivityChanged", "EstimatesRestored"}
+    assert all(count > 0 for name, count in report.outcomes().items() if name not in ("failed", "expired")), report.outcomes()
     assert len({d.candidate for _, d in report.decisions}) >= 5
     assert len(report.battery) > 10
