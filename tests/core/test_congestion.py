@@ -12,9 +12,11 @@ from trimtab.core.congestion import FULL, NOTHING, Worth, time_price, time_price
 from trimtab.core.explain import UNEXPLAINED
 from trimtab.core.queueing import Sharing, lanes_of
 from trimtab.core.selection import Lane
-from trimtab.core.state import Demand, Estimate, State
+from trimtab.core.state import Demand, Estimate, Live, Phase, State
 from trimtab.domain.decision import Outcome
+from trimtab.domain.policy import Settings
 from trimtab.domain.processor import Processor
+from trimtab.domain.request import Request
 
 STILL = {one.name: Estimate() for one in PROCESSORS}
 fills = st.floats(0.0, 2.0)
@@ -48,13 +50,33 @@ def test_a_fuller_processor_never_costs_less_and_never_more_than_time_is_worth(
     assert time_price(fill, worth) <= time_price(fill + more, worth) <= worth.high * (1 + 1e-9)
 
 
+def waiting(*tasks: str) -> dict[str, Live]:
+    """Return requests in flight, one for each of these tasks, named by number."""
+    return {
+        str(index): Live(Request(str(index), task), index, Phase.QUEUED, 0, MS, Settings(), (), "")
+        for index, task in enumerate(tasks, 1)
+    }
+
+
+def test_one_request_each_of_several_tasks_is_no_burst() -> None:
+    sharing, worths = Sharing(PROCESSORS), (Worth(1.0, 1.0),) * 3
+    lanes = [Lane(0, 0, full=False, fill=FULL)] * 3
+    queue = [(1, 1, number, str(number)) for number in (1, 2, 3)]
+    apart = State(estimates=STILL, queue=queue, live=waiting("a", "b", "c"))
+    together = State(estimates=STILL, queue=queue, live=waiting("a", "a", "a"))
+    assert time_prices(apart, sharing, lanes, worths, MS, 0) == pytest.approx([0.0] * 3)
+    prices = time_prices(together, sharing, lanes, worths, MS, 0)
+    assert prices is not None
+    assert prices[0] == pytest.approx(1 - exp(-2))
+
+
 def test_a_wide_processor_costs_what_its_cores_do_and_those_that_wait_are_few_count_less() -> None:
     sharing = Sharing(PROCESSORS)
     worths = (Worth(1.0, 1.0), Worth(1.0, e, 2.0), Worth(5.0, 5.0))
     lanes = [Lane(0, 0, full=False, fill=FULL), Lane(0, 0, full=False, fill=FULL), Lane(0, 0, full=False)]
     state = State(estimates=STILL, queue=[(1, 1, i, str(i)) for i in range(40)])
     assert time_prices(state, sharing, lanes, worths, MS, 0) == pytest.approx([1.0, e, 1.0 + e])
-    state = State(estimates=STILL, queue=[(1, 1, 1, "1"), (1, 1, 2, "2")])
+    state = State(estimates=STILL, queue=[(1, 1, 1, "1"), (1, 1, 2, "2")], live=waiting("t", "t"))
     few = time_prices(state, sharing, lanes, worths, MS, 0)
     assert few == pytest.approx([(1 - exp(-1)) * price for price in (1.0, e, 1.0 + e)])
     assert time_prices(state, sharing, [Lane(0, 0, full=False)] * 3, worths, MS, 0) is None
@@ -65,7 +87,10 @@ def test_requests_expected_soon_count_as_those_that_wait_do() -> None:
     sharing, worths = Sharing(PROCESSORS), (Worth(1.0, 1.0),) * 3
     lanes = [Lane(0, 0, full=False, fill=1.0)] * 3
     state = State(
-        estimates=STILL, queue=[(1, 1, 1, "1")], demand={"t": Demand(30.0 * (1 - exp(-1)), 0, 30_000 * MS)}
+        estimates=STILL,
+        queue=[(1, 1, 1, "1")],
+        live=waiting("t"),
+        demand={"t": Demand(30.0 * (1 - exp(-1)), 0, 30_000 * MS)},
     )
     alone = time_prices(state, sharing, lanes, worths, MS, 30_000 * MS)
     assert alone is not None

@@ -339,6 +339,8 @@ def _assert_eventful(items: list[tuple[int, ev.Event | cm.Command]], report: Run
     every = set(ev.Event.__subclasses__()) | set(cm.Command.__subclasses__())
     missing = {cls.__name__ for cls in every - seen if "__slots__" in vars(cls)}
     assert missing == {"Checkpointed", "ConnectivityChanged", "EstimatesRestored"}
-    assert all(count > 0 for name, count in report.outcomes().items() if name not in ("failed", "expired")), report.outcomes()
+    assert all(count > 0 for name, count in report.outcomes().items() if name not in ("failed", "expired")), (
+        report.outcomes()
+    )
     assert len({d.candidate for _, d in report.decisions}) >= 5
     assert len(report.battery) > 10

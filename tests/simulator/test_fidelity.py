@@ -218,7 +218,10 @@ def test_another_strategy_changes_what_depends_on_it_and_nothing_else(
     saved_j = recorded["energy_j"] - found["energy_j"]
     gained = found["battery_frac_end"] - recorded["battery_frac_end"]
     assert gained == pytest.approx(saved_j / CAPACITY_J, abs=0.005)
-    assert (played.drawn.own, played.drawn.profiled) == (1500, 0)  # it ran often enough when this was recorded
+    assert (played.drawn.own, played.drawn.profiled) == (
+        1500,
+        0,
+    )  # it ran often enough when this was recorded
 
 
 def test_a_journal_that_lost_its_beginning_can_be_asked_too(tmp_path: Path) -> None:

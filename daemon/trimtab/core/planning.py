@@ -1,5 +1,6 @@
 """Plan what should be in memory: the offers of each task, from its tables, for the requests that come."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from trimtab.core.chooser import Chooser
@@ -21,6 +22,8 @@ PLAN_NS, LONGEST_PLAN_NS = 5 * NS_PER_S, 40 * NS_PER_S
 at once when memory or the catalogue changed or requests of a new kind came."""
 LEAST_RAISE = 0.0075
 """A load has to raise what a task's requests get on average by three quarters of a percent point of accuracy."""
+SPACIOUS_RAISE, SPACIOUS_NS = 0.0005, 600 * NS_PER_S
+"""By so much, where everything that is worth it has fitted for so long."""
 PRICE_MEMORY_S = 600.0
 """Over so long, or all the time there was a price, the horizon's is averaged: it follows what is in memory, which must not follow it back and forth."""
 ROOMY_STAY_S = 3600.0
@@ -92,6 +95,8 @@ class Planner:
         )
         found = resident_set([self._options(task, now_ns) for task in self._tasks()], budget_bytes)
         plan.keys, plan.value, plan.price, plan.displaced = found
+        if plan.price > 0.0:
+            plan.tight_ns = now_ns
         homes = catalogue.homes
         plan.room_bytes = budget_bytes - sum(
             [size_bytes(state, key, homes[key].resident_bytes) for key in plan.keys]
@@ -114,15 +119,17 @@ class Planner:
         found: list[dict[str, Serving]] = [self._servings(kind, sum(rates), now_ns) for kind in kinds]
         price_per_uj = energy_price_at(state.plan.energy_price_per_j, state.policy.defaults) / UJ_PER_J
         weight, lasting = state.policy.defaults.weight, has_horizon(state)
-        least_cost = weight * LEAST_RAISE * sum(rates) * STAY_S
+        spacious = state.plan.tight_ns < 0 or now_ns - state.plan.tight_ns >= SPACIOUS_NS
+        least_cost = weight * (SPACIOUS_RAISE if spacious else LEAST_RAISE) * sum(rates) * STAY_S
         offers, base = [], None
+        missed_per_s = self._missed_per_s(found, rates)
         for key in dict.fromkeys([key for each in found for key in each]):
             home, here = catalogue.homes[key], key in catalogue.last_resorts
-            held = state.residences.get(key)
-            in_memory = here or (held is not None and held.holding is not _EVICTING and not held.doomed)
+            in_memory = self._in_memory(key)
             roomy = lasting and home.resident_bytes <= state.plan.room_bytes
             switch_cost = weight * SWITCH_PRICE + price_per_uj * home.load_uj
             switch_cost *= STAY_S / ROOMY_STAY_S if roomy else 1.0
+            switch_cost += missed_per_s * home.load_ns / NS_PER_S
             load_cost = 0.0 if in_memory else least_cost + switch_cost
             servings = [each.get(key, NOTHING) for each in found]
             offer = Offer(
@@ -138,6 +145,20 @@ class Planner:
             else:
                 offers.append(offer)
         return options(base, offers, rates)
+
+    def _in_memory(self, key: str) -> bool:
+        held = self._state.residences.get(key)
+        staying = held is not None and held.holding is not _EVICTING and not held.doomed
+        return staying or key in self._chooser.catalogue.last_resorts
+
+    def _missed_per_s(self, found: list[dict[str, Serving]], rates: Sequence[float]) -> float:
+        """Return the utility per second that requests go without while something is loaded for them."""
+        missed = 0.0
+        for each, rate in zip(found, rates, strict=True):
+            best = max([one.worth for one in each.values()], default=0.0)
+            here = max([one.worth for key, one in each.items() if self._in_memory(key)], default=0.0)
+            missed += rate * (best - here)
+        return missed
 
     def _servings(self, kind: Kind, rate: float, now_ns: int) -> dict[str, Serving]:
         """Return by residence what it is worth to a kind of request on an idle device, were it in memory.

@@ -303,7 +303,7 @@ class Plan:
 
     ``price`` is what one more byte would bring a second, ``displaced`` what a byte brings of those that bring the
     least; ``room_bytes`` is what the plan leaves of the memory limit.
-    ``pause_ns`` after it was made there is another one. ``energy_price_per_j`` is the mean of the horizon's price,
+    At ``tight_ns`` not everything worth its bytes fitted. ``pause_ns`` after it was made there is another one. ``energy_price_per_j`` is the mean of the horizon's price,
     which a plan is made at, over ``seen_s``.
     """
 
@@ -314,6 +314,7 @@ class Plan:
     room_bytes: int = 1 << 62
     planned_ns: int = 0
     pause_ns: int = 5_000_000_000
+    tight_ns: int = -1
     energy_price_per_j: float = 0.0
     priced_ns: int = -1
     seen_s: float = 0.0
