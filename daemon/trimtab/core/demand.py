@@ -1,6 +1,6 @@
 """Which kinds of requests come how often: what the plan for memory is made for. Bounded whatever the traffic."""
 
-from math import exp
+from math import exp, log2
 
 from trimtab.core.forecast import expected, hours_ahead, local_s
 from trimtab.core.state import Kind, State
@@ -21,11 +21,19 @@ LEAST_RATE = 1e-4
 AHEAD_S = 300.0
 """The plan is for the demand of so long."""
 
-Key = tuple[str, tuple[str, ...], Prefer, int, float | None, str]
+CAP_STEPS = 8
+"""Energy limits within a factor of 2 ** (1 / CAP_STEPS) are of one kind."""
+
+Key = tuple[str, tuple[str, ...], Prefer, int, float | None, str, int]
+
+
+def cap_of(max_energy_uj: float | None) -> int:
+    """Return the class of an energy limit; -1 stands for none."""
+    return -1 if max_energy_uj is None else int(CAP_STEPS * log2(1.0 + max_energy_uj))
 
 
 class Kinds:
-    """Counts requests by kind: task, rules in force, preference, budget (within a factor of two), floor, pin."""
+    """Counts requests by kind: task, rules in force, preference, budget (within a factor of two), floor, pin, cap."""
 
     def __init__(self, state: State) -> None:
         """Count in ``state``."""
@@ -35,7 +43,9 @@ class Kinds:
     def count(self, request: Request, rules: tuple[str, ...], budget_ns: int, now_ns: int) -> bool:
         """Count one request; return whether its kind is new, and not just one of too many to be told apart."""
         floor_frac, bucket = request.min_accuracy_frac, budget_ns.bit_length()
-        key = (request.task, rules, request.prefer, bucket, floor_frac, request.variant)
+        cap_uj = request.max_energy_uj
+        cap = -1 if cap_uj is None else cap_of(cap_uj)
+        key = (request.task, rules, request.prefer, bucket, floor_frac, request.variant, cap)
         kind = self._known.get(key)
         if kind is not None:
             kind.fresh += request.batch
@@ -59,6 +69,7 @@ class Kinds:
             budget_ns,
             request.min_accuracy_frac,
             request.variant,
+            request.max_energy_uj,
         )
         kind.first_ns = kind.settled_ns = now_ns
         kind.fresh = request.batch
@@ -86,6 +97,7 @@ class Kinds:
                 kind.budget_ns.bit_length(),
                 kind.min_accuracy_frac,
                 kind.variant,
+                cap_of(kind.max_energy_uj),
             ): kind
             for kind in self._state.kinds
         }

@@ -206,7 +206,7 @@ class Planner:
             now_ns,
             time_ns,
             settings.min_accuracy_frac if floor_frac is None else floor_frac,
-            settings.max_energy_uj,
+            settings.max_energy_uj if kind.max_energy_uj is None else kind.max_energy_uj,
             table.min_z,
             lanes,
             catalogue.estimates,

@@ -271,6 +271,7 @@ class Kind:
     budget_ns: int
     min_accuracy_frac: float | None
     variant: str
+    max_energy_uj: float | None = None
     weight: float = 0.0
     seen_s: float = 0.0
     fresh: int = 0
