@@ -13,6 +13,7 @@ import os
 import pkgutil
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,36 +24,31 @@ sys.path[:0] = [str(HERE), *(str(HERE.parent / part) for part in ("daemon", "mod
 import scheduler_figures  # noqa: E402
 
 
-def run(names: list[str], quick: bool) -> list[dict[str, Any]]:
-    """Run these figures, one after the other, and return what each found."""
-    found = []
+def run(names: list[str], quick: bool) -> Iterator[dict[str, Any]]:
+    """Run these figures, one after the other, and yield what each found."""
     for name in names:
         module = importlib.import_module(f"scheduler_figures.{name}")
         began_s = time.monotonic()
         needs_data = getattr(module, "NEEDS", "") == "data"
         rows = [] if needs_data and "TRIMTAB_DATA" not in os.environ else module.rows(quick)
-        found.append(
-            {
-                "figure": name,
-                "what": module.WHAT,
-                "run": bool(rows),
-                "met": bool(rows) and all(row.met for row in rows),
-                "seconds": time.monotonic() - began_s,
-                "rows": [asdict(row) for row in rows],
-            }
-        )
-    return found
+        yield {
+            "figure": name,
+            "what": module.WHAT,
+            "run": bool(rows),
+            "met": bool(rows) and all(row.met for row in rows),
+            "seconds": time.monotonic() - began_s,
+            "rows": [asdict(row) for row in rows],
+        }
 
 
-def show(found: list[dict[str, Any]]) -> None:
-    """Print a block per figure, a line per case."""
-    for figure in found:
-        verdict = "met" if figure["met"] else "MISSED" if figure["run"] else "not run: set TRIMTAB_DATA"
-        print(f"\n{figure['figure']}: {figure['what']}: {verdict} ({figure['seconds']:.0f} s)")
-        for row in figure["rows"]:
-            beside = "; ".join(f"{name} {value:.4g}" for name, value in row["beside"].items())
-            mark = " " if row["met"] else "!"
-            print(f" {mark} {row['case']:44} {row['measured']:10.4g}  ({row['asked']})  {beside}")
+def show(figure: dict[str, Any]) -> None:
+    """Print a figure, a line per case."""
+    verdict = "met" if figure["met"] else "MISSED" if figure["run"] else "not run: set TRIMTAB_DATA"
+    print(f"\n{figure['figure']}: {figure['what']}: {verdict} ({figure['seconds']:.0f} s)")
+    for row in figure["rows"]:
+        beside = "; ".join(f"{name} {value:.4g}" for name, value in row["beside"].items())
+        mark = " " if row["met"] else "!"
+        print(f" {mark} {row['case']:44} {row['measured']:10.4g}  ({row['asked']})  {beside}", flush=True)
 
 
 def main() -> None:
@@ -66,11 +62,13 @@ def main() -> None:
         "--quick", action="store_true", help="fewer seeds and cases: a look, not a measurement"
     )
     given = parser.parse_args()
-    found = run(given.only, given.quick)
+    found = []
+    for figure in run(given.only, given.quick):
+        found.append(figure)
+        if not given.json:
+            show(figure)
     if given.json:
         print(json.dumps(found, indent=2))
-    else:
-        show(found)
     sys.exit(0 if all(figure["met"] for figure in found) else 1)
 
 
