@@ -196,6 +196,6 @@ class Conditions:
             self._chooser.forget_prices()
         before_bytes = self._state.memory_limit_bytes
         if self._holdings.limit_memory(now_ns):
-            self._planner.take_room(self._state.memory_limit_bytes - before_bytes)
+            self._planner.take_room(self._state.memory_limit_bytes - before_bytes, now_ns)
             self._chooser.forget()
         self._planner.plan_if_due(now_ns)

@@ -66,10 +66,12 @@ class Planner:
         self.kinds.forget()
         self.due = True
 
-    def take_room(self, more_bytes: int) -> None:
+    def take_room(self, more_bytes: int, now_ns: int) -> None:
         """Take over a memory limit that changed: there is another plan at once if it rose or the plan no longer fits."""
         plan = self._state.plan
         plan.room_bytes += more_bytes
+        if plan.room_bytes < 0:
+            plan.tight_ns = now_ns
         self.due = self.due or more_bytes > 0 or plan.room_bytes < 0
 
     def plan_if_due(self, now_ns: int) -> None:
@@ -129,7 +131,8 @@ class Planner:
             roomy = lasting and home.resident_bytes <= state.plan.room_bytes
             switch_cost = weight * SWITCH_PRICE + price_per_uj * home.load_uj
             switch_cost *= STAY_S / ROOMY_STAY_S if roomy else 1.0
-            switch_cost += missed_per_s * home.load_ns / NS_PER_S
+            if spacious:  # a quick load now and another one later: not where memory comes and goes
+                switch_cost += missed_per_s * home.load_ns / NS_PER_S
             load_cost = 0.0 if in_memory else least_cost + switch_cost
             servings = [each.get(key, NOTHING) for each in found]
             offer = Offer(
