@@ -64,10 +64,10 @@ def test_a_burst_counts_for_what_is_left_of_it() -> None:
     """One arrival a second for a while, by hand: mean 0.1, recent 1, so 0.9 x 1800 s more than the mean says."""
     forecast = Forecast(0, RECENT_S - PRIOR_S, LATE_S - PRIOR_S)
     flow = Flow(recent=RECENT_S, late=0.1 * LATE_S)
-    far, near = 72_000.0, 180.0
+    far, near = 72_000.0, 2000.0
     assert expected(forecast, flow, (), far) == pytest.approx(7200.0 + 1620.0, rel=1e-6)
-    spell = 0.9 * 1800.0 * (1.0 - exp(-0.1))
-    assert expected(forecast, flow, (), near) == pytest.approx(18.0 + spell)
+    spell = 0.9 * 1800.0 * (1.0 - exp(-10 / 9))
+    assert expected(forecast, flow, (), near) == pytest.approx(200.0 + spell)
 
 
 @pytest.mark.parametrize(("before", "after"), [(0.5, 0.1), (0.2, 0.6)])

@@ -31,6 +31,7 @@ SPREAD_GAIN = 0.2
 """So fast is learned how much spells differ: as much as their mean at first, later at least by chance (Poisson)."""
 PRIOR_S = 10.0
 """So long nothing came, before anything was seen: what few arrivals say about a rate."""
+LEAST_S = 0.1
 HOUR_S = 3600
 HOURS = 24
 DAY_KEPT = 0.7
@@ -39,6 +40,8 @@ FAITH_S = 1800.0
 """The mean rate counts as much as so many seconds of an hour's own past."""
 DRAIN_FAITH_S = 1800.0
 """A horizon is asked for because it can be met: the drain seen counts for half of itself after so long."""
+SHORT, SHORT_S = 200.0, 72_000.0
+"""A short horizon is soon over: the prior is a two-hundredth of it at most, and as for the drain, seconds squared over so many."""
 MAX_GAP_S = 600.0
 """Longer without any event, and the scheduler was not there to see: that time counts for nothing."""
 MAX_STREAMS = 64
@@ -166,8 +169,9 @@ def hours_ahead(from_s: float, left_s: float) -> tuple[float, ...]:
 
 def expected(forecast: Forecast, flow: Flow, ahead: tuple[float, ...], left_s: float) -> float:
     """Return how much of a flow is expected in the next ``left_s`` seconds, which lie in the hours ``ahead``."""
-    mean = flow.late / (forecast.late_s + PRIOR_S)
-    recent = flow.recent / (forecast.recent_s + PRIOR_S)
+    prior_s = min(PRIOR_S, left_s / SHORT)
+    mean = flow.late / max(forecast.late_s + prior_s, LEAST_S)
+    recent = flow.recent / max(forecast.recent_s + prior_s, LEAST_S)
     total = mean * left_s
     if flow.hours:
         total = sum([s * _rate_at(forecast, flow, hour, mean) for hour, s in enumerate(ahead) if s > 0.0])
@@ -178,7 +182,7 @@ def expected(forecast: Forecast, flow: Flow, ahead: tuple[float, ...], left_s: f
 
 def expected_drain_j(forecast: Forecast, ahead: tuple[float, ...], left_s: float) -> float:
     """Return the joules that the device itself is expected to drain in the next ``left_s`` seconds."""
-    faith = forecast.seen_s / (forecast.seen_s + DRAIN_FAITH_S)
+    faith = forecast.seen_s / max(forecast.seen_s + min(DRAIN_FAITH_S, left_s * left_s / SHORT_S), LEAST_S)
     return faith * expected(forecast, forecast.drain, ahead, left_s)
 
 

@@ -1,12 +1,13 @@
 """Plan what should be in memory: the offers of each task, from its tables, for the requests that come."""
 
 from collections.abc import Sequence
+from math import inf
 from typing import NamedTuple
 
 from trimtab.core.chooser import Chooser
 from trimtab.core.demand import Kinds, coming
 from trimtab.core.holdings import Holdings
-from trimtab.core.prices import has_horizon
+from trimtab.core.prices import has_horizon, horizon_left_s
 from trimtab.core.queueing import rooms_of
 from trimtab.core.residency import size_bytes
 from trimtab.core.resident_set import STAY_S, Offer, Option, busy_share, options, resident_set
@@ -26,6 +27,8 @@ SPACIOUS_RAISE, SPACIOUS_NS = 0.0005, 600 * NS_PER_S
 """By so much, where everything that is worth it has fitted for so long."""
 PRICE_MEMORY_S = 600.0
 """Over so long, or all the time there was a price, the horizon's is averaged: it follows what is in memory, which must not follow it back and forth."""
+HORIZON_PARTS = 20.0
+"""Of a short horizon so small a part at most is waited for a plan, and for the price to be averaged."""
 ROOMY_STAY_S = 3600.0
 """With a battery to last, so long a variant stays that displaces nobody: its load is spread over what comes meanwhile."""
 OUT = (*DENIED, Why.UNHEALTHY)
@@ -78,13 +81,23 @@ class Planner:
         """Make a plan if it is time, and follow the one there is."""
         plan, price_per_j = self._state.plan, self._state.energy.price_per_j
         elapsed_s = (now_ns - plan.priced_ns) / NS_PER_S if plan.priced_ns >= 0 else 0.0
-        plan.seen_s = min(PRICE_MEMORY_S, plan.seen_s + elapsed_s) if plan.energy_price_per_j > 0.0 else 0.0
+        soon_s = self._soon_s(now_ns)
+        plan.seen_s = (
+            min(PRICE_MEMORY_S, soon_s, plan.seen_s + elapsed_s) if plan.energy_price_per_j > 0.0 else 0.0
+        )
         gain = min(1.0, elapsed_s / plan.seen_s) if plan.seen_s > 0.0 else 1.0
         plan.energy_price_per_j += gain * (price_per_j - plan.energy_price_per_j)
         plan.priced_ns = now_ns
-        if self.due or now_ns - plan.planned_ns >= plan.pause_ns:
+        if self.due or now_ns - plan.planned_ns >= min(plan.pause_ns, soon_s * NS_PER_S):
             self._plan(now_ns)
         self._holdings.follow_plan(now_ns)
+
+    def _soon_s(self, now_ns: int) -> float:
+        """Return what counts as soon: a part of the time that the battery has to last."""
+        state = self._state
+        goal = state.policy.battery
+        left_s = horizon_left_s(goal, state.device, state.device_at_ns, state.policy_since_ns, now_ns)
+        return inf if left_s is None else left_s / HORIZON_PARTS
 
     def _plan(self, now_ns: int) -> None:
         state, catalogue = self._state, self._chooser.catalogue
