@@ -16,6 +16,7 @@ from trimtab.core.prices import (
     energy_price,
     horizon_left_s,
     segments_of,
+    surprise,
 )
 from trimtab.core.residency import kept_bytes, size_bytes
 from trimtab.core.selection import Choice, Situation
@@ -99,7 +100,7 @@ class Markets:
             return None, inf
         ahead = hours_ahead(local_s(state, now_ns), left_s)
         energy.kept_j = expected_drain_j(state.forecast, ahead, left_s)
-        return left_s, left_j - energy.kept_j
+        return left_s, (left_j - energy.kept_j) / surprise(energy)
 
     def _with_servers(self, energy_s: float | None, budget_j: float, now_ns: int) -> Prices:
         """Return both prices where servers may answer, for as long as they are expected to be in reach.

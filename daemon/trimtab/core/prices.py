@@ -20,6 +20,8 @@ MIN_AGE_S = 0.25
 """Arrivals are spread over at least so long: one request says little about a rate."""
 DAY_S = 86_400
 OVERRUN_KEPT = 0.98
+REQUESTS_KEPT = 0.99
+MAX_SURPRISE = 4.0
 TILT = 5e-3
 """How far, relative to the dual, the price in use stays from it: more than chances of being on time differ."""
 
@@ -129,6 +131,19 @@ def horizon_left_s(
 def rations(state: State) -> bool:
     """Return whether requests may be refused to save energy for others until a horizon, by the policy's word."""
     return has_horizon(state) and state.policy.battery.below_reserve is BelowReserve.REJECT
+
+
+def note_answer(energy: Energy, told_uj: float, taken_uj: float) -> None:
+    """Compare what an answered request took with what its decision told, over some hundred requests."""
+    energy.told_uj = REQUESTS_KEPT * energy.told_uj + told_uj
+    energy.taken_uj = REQUESTS_KEPT * energy.taken_uj + taken_uj
+
+
+def surprise(energy: Energy) -> float:
+    """Return by how much requests take more than their decisions tell: a median is not a mean."""
+    if energy.told_uj <= 0.0:
+        return 1.0
+    return min(max(energy.taken_uj / energy.told_uj, 1.0), MAX_SURPRISE)
 
 
 def has_horizon(state: State) -> bool:

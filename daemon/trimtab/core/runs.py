@@ -14,7 +14,7 @@ from trimtab.core.learning import learn_energy, learn_latency
 from trimtab.core.lifecycle import IllegalEventError, move
 from trimtab.core.links import note_link
 from trimtab.core.money import note_spending
-from trimtab.core.prices import note_overrun
+from trimtab.core.prices import note_answer, note_overrun
 from trimtab.core.state import Holding, Live, Occupation, Phase, State, residence_key
 from trimtab.domain.decision import Candidate, Cause, Outcome
 from trimtab.domain.policy import Goal
@@ -101,6 +101,8 @@ class Runs:
                 return
             _note_shortfall(live, candidate, event)
         note_overrun(state.energy, live)
+        if live.decision is not None and not candidate.remote:
+            note_answer(state.energy, live.decision.energy_uj, live.energy_uj)
         self._admission.end_run(live, _DONE, _NO_CAUSE, "", now_ns, event.confidence)
 
     def _goes_on(self, live: Live, event: ev.StageFinished, now_ns: int) -> bool:

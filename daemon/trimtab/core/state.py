@@ -385,7 +385,8 @@ class Energy:
     ``own_uj`` was used since the reading last changed, at ``since_ns``; by then our own account was ``ahead_j``
     above it, ``doubt_j`` is by how much more it was off of late, ``overrun_uj`` by how much a request exceeded what
     was set aside for it of late, and ``step_frac`` the gauge's step. ``kept_j``
-    is what the device itself is expected to drain until the horizon.
+    is what the device itself is expected to drain until the horizon. Of late requests took ``taken_uj`` where their
+    decisions told ``told_uj``.
     """
 
     own_uj: float = 0.0
@@ -399,6 +400,8 @@ class Energy:
     step_frac: float = 0.0
     kept_j: float = 0.0
     overrun_uj: float = 0.0
+    told_uj: float = 0.0
+    taken_uj: float = 0.0
     price_per_j: float = 0.0
     price_credit: float = 0.0
     priced_ns: int = 0
