@@ -16,10 +16,12 @@ from trimtab.core.prices import (
     energy_left_j,
     energy_price,
     horizon_left_s,
+    note_answer,
     note_arrival,
     note_reading,
     rate_per_s,
     spare_uj,
+    surprise,
     tilted_price,
 )
 from trimtab.core.state import Demand, Energy, Flow, Forecast, Stream
@@ -277,3 +279,15 @@ def test_a_lower_price_never_lowers_the_energy_bought(
         return max(concave_hull(offers), key=lambda o: (o[1] - at * o[0], o[0]))[0]
 
     assert bought(max(0.0, price - less)) >= bought(price) - 1e-9
+
+
+def test_requests_that_take_more_than_told_shrink_the_budget() -> None:
+    """Two of 1 mJ that took 1 and 3 mJ took about twice what was told; less than told lends nothing, by hand."""
+    energy = Energy()
+    assert surprise(energy) == 1.0
+    note_answer(energy, 1000.0, 1000.0)
+    note_answer(energy, 1000.0, 3000.0)
+    assert surprise(energy) == pytest.approx((0.99 * 1000.0 + 3000.0) / (0.99 * 1000.0 + 1000.0))
+    thrifty = Energy()
+    note_answer(thrifty, 1000.0, 100.0)
+    assert surprise(thrifty) == 1.0

@@ -4,6 +4,7 @@ The papers know goals, estimates and constants of their own, so a rule here sees
 a candidate out whatever the goals; trimtab's estimates and prices do not enter its pick.
 """
 
+from abc import abstractmethod
 from typing import NamedTuple
 
 from trimtab.core.selection import (
@@ -72,9 +73,9 @@ class Picking(Strategy):
     asked for, so that a variant the paper would hold in memory gets there.
     """
 
+    @abstractmethod
     def pick(self, ask: Ask) -> Pick | None:
         """Return what the rule takes; ``None`` to refuse the request. ``ask.entries`` is never empty."""
-        raise NotImplementedError
 
     def choose(self, table: Table, at: Situation, live: Live, state: State, /) -> Choice | None:
         """Return what the rule picks with waits and loads as they are."""
